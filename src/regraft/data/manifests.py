@@ -1,0 +1,334 @@
+"""Manifests as a source: CSV, TSV, Parquet or JSON lines with a row per example."""
+
+import codecs
+import csv
+import io
+import json
+import math
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import polars as pl
+
+from regraft.data.dataset import PART_OF, Dataset, listed
+from regraft.data.findings import Finding
+from regraft.data.paths import inside
+from regraft.errors import DataError, UsageError
+
+# Column names that need no option, case and blanks around them aside; option → names.
+GUESSES = {
+    "path_column": "path paths file files filename file_name filepath file_path image images "
+    "image_path image_file image_name img img_path picture photo",
+    "label": "label labels class class_name category target species diagnosis",
+    "group": "group group_id patient patient_id subject subject_id speaker speaker_id case case_id "
+    "person person_id session session_id",
+    "split": "split set subset partition fold",
+}
+
+# What programs write for "no value", case aside. "none", "null" and "na" may well be classes.
+MISSING = frozenset({"", "nan", "<na>", "#n/a"})
+
+SHOWN = 20  # mistakes told one by one; the rest as a count
+
+Cells = list[str | None]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The cells of a manifest as they stand.
+
+    rows  what messages call each row: the line of a text file (the header is line 1), or the row
+          of a Parquet table, counted from 1
+    """
+
+    columns: Mapping[str, Sequence[Any]]
+    rows: Sequence[int]
+
+
+def read(
+    file: Path, modality: str, asked: Mapping[str, str | None], root: Path | None = None
+) -> Dataset:
+    """The examples that a manifest names.
+
+    asked  column names for ``path_column``, ``label``, ``group`` and ``split``; None is guessed
+    root   folder of the files; without it the manifest's folder
+
+    Paths are relative to the root and must stay in it. Only with `root` given are absolute paths,
+    and paths with ``..`` (taken from the manifest's folder), accepted, if they lead into it.
+
+    Raises UsageError for columns that are missing or ambiguous, DataError for rows, all at once.
+    """
+    sheet = FORMATS[file.suffix.lower()](file)
+    if not sheet.rows:
+        raise DataError(f"{file}: the manifest has no rows; expected one per example")
+    names = _choose(file, list(sheet.columns), asked)
+    wrong: list[str] = []
+    cells = {role: _texts(sheet, name, wrong) for role, name in names.items()}
+    findings = [_columns_used(names, asked)]
+    if "split" in cells:
+        named = asked.get("split") is not None
+        cells["split"], noted = _parts(sheet, cells["split"], names["split"], named, wrong)
+        findings += noted
+    base = Path(os.path.abspath(file.parent if root is None else root))
+    paths = cells.pop("path_column")
+    upwards = None if root is None else Path(os.path.abspath(file.parent))
+    cells["id"], cells["path"] = _located(sheet, paths, base, upwards, wrong)
+    kept, repeats = _kept(sheet, cells, wrong)
+    _refuse(file, wrong)
+    columns = {role: [column[i] for i in kept] for role, column in cells.items()}
+    found = [*findings, *repeats, *_in_no_part(columns)]
+    return Dataset.of(columns, base, modality=modality, findings=found)
+
+
+# Columns -----------------------------------------------------------------------------------------
+
+
+def _choose(file: Path, names: list[str], asked: Mapping[str, str | None]) -> dict[str, str]:
+    """Role → column name."""
+    chosen, wrong = {}, []
+    for role, guesses in GUESSES.items():
+        wanted = asked.get(role)
+        taken = [name for other, name in asked.items() if other != role]
+        plain = [n for n in names if n.strip().casefold() in guesses.split() and n not in taken]
+        found = plain if wanted is None else [wanted] if wanted in names else []
+        if wanted is not None and wanted in taken:
+            wrong.append(f"{role}: the column {wanted!r} is named for two purposes")
+        elif not found and (wanted is not None or role == "path_column"):
+            missing = "no column of paths" if wanted is None else f"no column {wanted!r}"
+            wrong.append(f"{role}: {file} has {missing}; its columns are {listed(names, 50)}")
+        elif len(found) > 1:
+            wrong.append(f"{role}: {file} has {listed(found)}; say which with {role}=")
+        elif found:
+            chosen[role] = found[0]
+    if wrong:
+        raise UsageError(*wrong)
+    return chosen
+
+
+def _columns_used(names: Mapping[str, str], asked: Mapping[str, str | None]) -> Finding:
+    told = [f"{role} is {name!r}" for role, name in names.items() if asked.get(role) is None]
+    named = [f"{role} is {name!r}" for role, name in names.items() if asked.get(role) is not None]
+    reason = f"columns guessed: {', '.join(told) or 'none'}; named: {', '.join(named) or 'none'}"
+    return Finding("columns", (), reason, "note")
+
+
+# Cells -------------------------------------------------------------------------------------------
+
+
+def _texts(sheet: Sheet, name: str, wrong: list[str]) -> Cells:
+    found: Cells = []
+    for row, cell in zip(sheet.rows, sheet.columns[name], strict=True):
+        try:
+            found.append(_text(cell))
+        except ValueError as error:
+            found.append(None)
+            wrong.append(f"row {row}, column {name!r}: {error}")
+    return found
+
+
+def _text(cell: Any) -> str | None:
+    """A cell as text, None where it holds no value; ValueError says why it cannot be one."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
+        return str(int(cell))  # whole numbers become 1.0 where a program knew of missing ones
+    if not isinstance(cell, str | int | float | Decimal | date | time):
+        raise ValueError(f"holds a {type(cell).__name__}; expected text or a number")
+    text = str(cell)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!r} has characters that are not valid Unicode") from None
+    return None if text.strip().casefold() in MISSING else text
+
+
+def _parts(
+    sheet: Sheet, cells: Cells, column: str, named: bool, wrong: list[str]
+) -> tuple[Cells, list[Finding]]:
+    """The part of each row; a guessed column without any part in it is not one of splits."""
+    parts = [PART_OF.get(cell.strip().casefold()) if cell else None for cell in cells]
+    if not named and any(cells) and not any(parts):
+        reason = f"the column {column!r} names no train, validation or test: not used as a split"
+        return parts, [Finding("columns", (), reason, "note")]
+    for row, cell, part in zip(sheet.rows, cells, parts, strict=True):
+        if cell and not part:
+            wrong.append(f"row {row}, column {column!r}: {cell!r} is not one of {listed(PART_OF)}")
+    return parts, []
+
+
+def _in_no_part(columns: Mapping[str, Cells]) -> Iterator[Finding]:
+    parts = columns.get("split", [])
+    left = tuple(str(columns["id"][i]) for i, part in enumerate(parts) if part is None)
+    if any(parts) and left:
+        yield Finding("no-part", left, f"{len(left)} rows are in no part of the split; not used")
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+def _located(
+    sheet: Sheet, names: Cells, base: Path, upwards: Path | None, wrong: list[str]
+) -> tuple[Cells, Cells]:
+    """Ids and absolute paths; names that are absolute or have .. start at `upwards`, if at all."""
+    ids: Cells = []
+    paths: Cells = []
+    for row, name in zip(sheet.rows, names, strict=True):
+        try:
+            found, path = _locate(name or "", base, upwards)
+        except DataError as error:
+            wrong.append(f"row {row}: {error}")
+            found, path = None, None
+        ids.append(found)
+        paths.append(path)
+    return ids, paths
+
+
+def _locate(name: str, base: Path, upwards: Path | None) -> tuple[str, str]:
+    if not name:
+        raise DataError("names no file")
+    roams = name.startswith("/") or ".." in name.split("/")
+    if roams and upwards is None:
+        raise DataError(f"{name!r} may lead out of {base}; pass root= with the folder of the files")
+    if roams and upwards is not None:
+        name = os.path.relpath(os.path.join(upwards, name), base)
+    path = str(inside(base, name))
+    _require_file(name, path)
+    return PurePosixPath(name).as_posix(), path
+
+
+def _require_file(name: str, path: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise DataError(f"{name!r} cannot be found at {path} ({error.strerror})") from None
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{name!r} is not a file")
+
+
+def _kept(
+    sheet: Sheet, cells: Mapping[str, Cells], wrong: list[str]
+) -> tuple[list[int], list[Finding]]:
+    """Positions of the first row of each file; a file that is told two ways is a mistake."""
+    first: dict[str, int] = {}
+    again: list[str] = []
+    told = [cells[role] for role in ("label", "group", "split") if role in cells]
+    for i, name in enumerate(cells["id"]):
+        if name is None or (j := first.setdefault(name, i)) == i:
+            continue
+        again.append(name)
+        if any(column[i] != column[j] for column in told):
+            both = " and ".join(repr(tuple(column[k] for column in told)) for k in (j, i))
+            wrong.append(f"rows {sheet.rows[j]} and {sheet.rows[i]}: {name!r} is told as {both}")
+    reason = f"{len(again)} rows repeat an earlier one and are read once"
+    return list(first.values()), [Finding("repeated-row", tuple(again), reason)] if again else []
+
+
+def _refuse(file: Path, wrong: Sequence[str]) -> None:
+    if wrong:
+        rest = len(wrong) - SHOWN
+        shown = [*wrong[:SHOWN], *([f"and {rest} more rows like these"] if rest > 0 else [])]
+        raise DataError("\n".join(f"{file}, {line}" for line in shown))
+
+
+# Formats -----------------------------------------------------------------------------------------
+
+
+def _decoded(file: Path) -> str:
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+    way_out = "save it as UTF-8 (a spreadsheet calls it CSV UTF-8), or convert it with iconv"
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
+        raise DataError(f"{file}: byte 0 begins a UTF-16 file; {way_out}")
+    try:
+        return raw.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        row, byte = raw.count(b"\n", 0, error.start) + 1, raw[error.start]
+        raise DataError(
+            f"{file}, row {row}: byte {error.start} of the file (0x{byte:02x}) is not UTF-8; "
+            f"{way_out}"
+        ) from None
+
+
+def _delimited(file: Path, delimiters: str) -> Sheet:
+    text = _decoded(file)
+    head = text.partition("\n")[0]
+    rows: list[int] = []
+    records: list[list[str]] = []
+    wrong: list[str] = []
+    for row, cells in _records(text, max(delimiters, key=head.count), wrong):
+        if records and len(cells) != len(records[0]):
+            wrong.append(f"row {row}: {len(cells)} cells; expected {len(records[0])} as in row 1")
+        else:
+            rows.append(row)
+            records.append(cells)
+    header = [name.strip() for name in records[0]] if records else []
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+        wrong.append(f"row 1: the columns {listed(twice)} appear more than once")
+    _refuse(file, wrong)
+    columns = {name: [r[i] for r in records[1:]] for i, name in enumerate(header) if name}
+    return Sheet(columns, rows[1:])
+
+
+def _records(text: str, delimiter: str, wrong: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Rows that hold anything, each with the line that it begins on."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    row = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield row, cells
+            row = reader.line_num + 1
+    except csv.Error as error:
+        wrong.append(f"row {row}: {error}; check its quotes, nothing after it was read")
+
+
+def _json_lines(file: Path) -> Sheet:
+    rows: list[int] = []
+    records: list[dict[str, Any]] = []
+    wrong: list[str] = []
+    for row, line in enumerate(_decoded(file).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            wrong.append(f"row {row}: is not JSON: {error}")
+            continue
+        if not isinstance(record, dict):
+            wrong.append(f"row {row}: is a {type(record).__name__}; expected an object {{...}}")
+            continue
+        rows.append(row)
+        records.append(record)
+    _refuse(file, wrong)
+    names = dict.fromkeys(name for record in records for name in record)
+    return Sheet({name: [record.get(name) for record in records] for name in names}, rows)
+
+
+def _parquet(file: Path) -> Sheet:
+    try:
+        frame = pl.read_parquet(file, glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise DataError(f"{file}: cannot be read as Parquet: {error}") from None
+    columns = {name: frame[name].to_list() for name in frame.columns}
+    return Sheet(columns, range(1, frame.height + 1))
+
+
+# Ending → reader; a row for each format.
+FORMATS: dict[str, Callable[[Path], Sheet]] = {
+    ".csv": partial(_delimited, delimiters=",;\t|"),
+    ".tsv": partial(_delimited, delimiters="\t"),
+    ".parquet": _parquet,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+}

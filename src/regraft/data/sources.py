@@ -1,0 +1,251 @@
+"""load(...): whatever the user points at → Dataset.
+
+Each kind of source is a row of `SOURCES`; packages add rows through the entry-point group
+``regraft.data_sources``, whose entries are `Source` objects and are asked first.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from regraft.data import folders, manifests
+from regraft.data.dataset import Dataset, listed
+from regraft.data.findings import Finding
+from regraft.errors import DataError, RegraftError, UsageError
+
+# Endings of the files in a folder that are examples, by modality. A file that is named one by one
+# (in a manifest or a list) may have any ending: its content decides.
+EXTENSIONS: dict[str, frozenset[str]] = {
+    "image": frozenset(
+        {"avif", "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm"}
+        | {"ppm", "tif", "tiff", "webp"}
+    ),
+}
+
+ENTRY_POINTS = "regraft.data_sources"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a source is to be read; see `load`."""
+
+    label: str | None = None
+    path_column: str | None = None
+    group: str | None = None
+    split: str | None = None
+    modality: str = "image"
+    root: Path | None = None
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        return EXTENSIONS[self.modality]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of source.
+
+    name      of the kind, as messages put it
+    accepts   whether it can read what the user pointed at; must not raise
+    read      → Dataset (`Dataset.of` makes one from columns)
+    obeys     the optional `Options` that it can obey; others are refused when they are set
+    """
+
+    name: str
+    accepts: Callable[[Any, Options], bool]
+    read: Callable[[Any, Options], Dataset]
+    obeys: frozenset[str] = frozenset()
+
+
+def load(
+    source: object,
+    *,
+    label: str | None = None,
+    path_column: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    modality: str = "image",
+    root: str | Path | None = None,
+) -> Dataset:
+    """The examples that `source` names; no picture is opened and nothing is written.
+
+    source       a folder with one sub-folder per class, or with train, validation and test folders
+                 of such; a CSV, TSV, Parquet or JSON lines manifest; one file; a list of files;
+                 a Dataset (returned as it is)
+    label, path_column, group, split
+                 columns of a manifest; plain names (label, file, patient ...) are found without
+    modality     one of EXTENSIONS
+    root         folder that the paths in a manifest are relative to and must stay in; without it
+                 the manifest's folder
+
+    Raises UsageError for parameters, DataError for what the source holds.
+    """
+    if modality not in EXTENSIONS:
+        raise UsageError(f"modality: {modality!r} is not one of {listed(sorted(EXTENSIONS))}")
+    folder = None if root is None else Path(os.path.expanduser(root))
+    options = Options(label, path_column, group, split, modality, folder)
+    source = _named(source)
+    kind = next((kind for kind in registered() if kind.accepts(source, options)), None)
+    if kind is None:
+        raise UsageError(f"source: {_unfit(source, options)}")
+    if mistakes := list(_mistakes(kind, options)):
+        raise UsageError(*mistakes)
+    return kind.read(source, options)
+
+
+def registered() -> Iterator[Source]:
+    """All kinds of sources, those of installed packages first; RegraftError names a broken one."""
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            found = entry.load()
+        except Exception as error:
+            raise RegraftError(
+                f"the data source {entry.name!r} ({entry.value}) cannot be loaded: {error}; repair "
+                "or uninstall the package that brings it"
+            ) from error
+        if not isinstance(found, Source):
+            raise RegraftError(f"the data source {entry.name!r} ({entry.value}) is not a Source")
+        yield found
+    yield from SOURCES
+
+
+def check_learnable(dataset: Dataset) -> None:
+    """Raise UsageError, with all reasons at once, if no classifier can be learnt from `dataset`."""
+    if problems := list(_problems(dataset)):
+        raise UsageError(*problems)
+
+
+def _problems(dataset: Dataset) -> Iterator[str]:
+    learning = dataset.learning
+    classes = learning.table["label"].unique()
+    if not len(dataset):
+        yield "there are no examples"
+    elif not len(dataset.labelled):
+        yield (
+            f"none of the {len(dataset)} examples has a label; expected one sub-folder per class, "
+            "or a manifest (its file, not its folder) with a column of labels, named by label="
+        )
+    elif not len(learning):
+        yield (
+            "the given split has no labelled example to learn from; put some into its part 'train'"
+        )
+    elif len(classes) < 2:
+        yield (
+            f"all {len(learning)} examples to learn from are of one class, {classes[0]!r}; "
+            "expected two classes or more"
+        )
+
+
+def _mistakes(kind: Source, options: Options) -> Iterator[str]:
+    optional = [f.name for f in fields(Options) if f.default is None]
+    for name in optional:
+        if getattr(options, name) is not None and name not in kind.obeys:
+            yield f"{name}: cannot be set for {kind.name}"
+    if options.root is not None and not options.root.is_dir():
+        yield f"root: {str(options.root)!r} is not a folder"
+
+
+def _unfit(source: object, options: Options) -> str:
+    endings = f"{', '.join(manifests.FORMATS)}), a file ({', '.join(sorted(options.extensions))}"
+    expected = f"expected a folder, a manifest ({endings}), a list of files or a Dataset"
+    if not isinstance(source, str):
+        return f"a value of type {type(source).__name__} cannot be read; {expected}"
+    if not _kind(source):
+        return f"{source!r} does not exist or cannot be reached (from {os.getcwd()!r})"
+    return f"{source!r} is of no kind that can be read (unpack an archive first); {expected}"
+
+
+# The kinds ---------------------------------------------------------------------------------------
+
+
+def _named(source: object) -> object:
+    """A path as text, with ~ spelt out; anything else as it is."""
+    if isinstance(source, str | os.PathLike):
+        return os.path.expanduser(os.fsdecode(source))
+    return source
+
+
+def _kind(source: Any) -> int:
+    """The kind bits of a path (`stat.S_IFMT`), 0 for what does not exist or is no path."""
+    try:
+        return stat.S_IFMT(os.stat(source).st_mode) if isinstance(source, str) else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def _ending(source: Any) -> str:
+    return os.path.splitext(source)[1].lower()
+
+
+def _is_dataset(source: Any, options: Options) -> bool:
+    return isinstance(source, Dataset)
+
+
+def _is_folder(source: Any, options: Options) -> bool:
+    return _kind(source) == stat.S_IFDIR
+
+
+def _is_manifest(source: Any, options: Options) -> bool:
+    return _kind(source) == stat.S_IFREG and _ending(source) in manifests.FORMATS
+
+
+def _is_file(source: Any, options: Options) -> bool:
+    return _kind(source) == stat.S_IFREG and _ending(source)[1:] in options.extensions
+
+
+def _is_list(source: Any, options: Options) -> bool:
+    return isinstance(source, list | tuple)
+
+
+def _read_dataset(source: Any, options: Options) -> Dataset:
+    return source
+
+
+def _read_folder(source: Any, options: Options) -> Dataset:
+    return folders.read(Path(source), options.extensions, options.modality)
+
+
+def _read_manifest(source: Any, options: Options) -> Dataset:
+    columns = {role: getattr(options, role) for role in manifests.GUESSES}
+    return manifests.read(Path(source), options.modality, columns, options.root)
+
+
+def _read_file(source: Any, options: Options) -> Dataset:
+    return _read_list([source], options)
+
+
+def _read_list(source: Any, options: Options) -> Dataset:
+    """Files by name, unlabelled; ids are relative to the folder that holds them all."""
+    names = [_named(name) for name in source]
+    if wrong := [f"source[{i}]: {name!r}" for i, name in enumerate(names) if not _is_plain(name)]:
+        rest = [f"and {len(wrong) - 20} more like these"] if len(wrong) > 20 else []
+        raise UsageError("a list of files names what is no file:", *wrong[:20], *rest)
+    if not names:
+        raise DataError("source: the list is empty; expected the paths of files")
+    every = [os.path.abspath(str(name)) for name in names]
+    root = os.path.commonpath([os.path.dirname(path) for path in every])
+    paths = list(dict.fromkeys(every))
+    repeated = tuple(path for path, times in Counter(every).items() if times > 1)
+    ids = [Path(path).relative_to(root).as_posix() for path in paths]
+    reason = f"{len(repeated)} files are named more than once and are read once"
+    findings = [Finding("repeated-row", repeated, reason)] if repeated else []
+    columns = {"id": ids, "path": paths}
+    return Dataset.of(columns, Path(root), modality=options.modality, findings=findings)
+
+
+def _is_plain(name: object) -> bool:
+    return _kind(name) == stat.S_IFREG
+
+
+SOURCES = (
+    Source("a Dataset", _is_dataset, _read_dataset),
+    Source("a folder", _is_folder, _read_folder),
+    Source("a manifest", _is_manifest, _read_manifest, frozenset({*manifests.GUESSES, "root"})),
+    Source("a single file", _is_file, _read_file),
+    Source("a list of files", _is_list, _read_list),
+)
