@@ -1,0 +1,330 @@
+"""The report and the doctor's findings as pages: one file each, no script, nothing loaded.
+
+Here is what needs arithmetic (shares, orders, limits); what it looks like is in `templates`. Names
+of files and classes are hostile input: the templates escape everything, and `visible` spells out
+what escaping lets through.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, Undefined
+from markupsafe import Markup, escape
+
+from regraft.evaluation.report import (
+    SHARES,
+    UNKNOWN,
+    clipped,
+    duration,
+    headline,
+    noun,
+    number,
+    share,
+    span,
+    tried_elsewhere,
+    visible,
+)
+
+MOST_CLASSES = 30  # with more, the confusion matrix is too wide to read as numbers
+MOST_COUNTED = 12  # with more, its cells have room for the share only
+MOST_PAIRS = 12
+MOST_PICTURED = 4  # thumbnails of one finding
+MOST_LISTED = 400  # entries of one list; the JSON has them all
+REPORT_PICTURES = 1_000_000  # characters of thumbnails on a page
+DOCTOR_PICTURES = 6_000_000
+LEVELS = 5  # shades of the compact matrix
+
+# The numbers at the head of the page, where they apply.
+KEY_METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "worst_class_recall",
+    "f1_macro",
+    "auroc_macro",
+    "ece",
+)
+SEVERITIES = {"error": "left out or wrong", "warning": "look at it", "note": "good to know"}
+
+THUMBNAIL = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
+BREAKS = re.compile(r"(?<=[/\\_-])(?=[^/\\_-])")  # where a long file name may go on a new line
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: drawn by ``<name>.html`` where the record has one of its keys."""
+
+    name: str
+    title: str
+    keys: tuple[str, ...]
+
+
+SECTIONS = (
+    Section("tried", "What was tried", ("tried", "leave_one_out")),
+    Section("confusion", "What it confuses", ("confusion",)),
+    Section("classes", "Class by class", ("per_class",)),
+    Section("confidence", "How far to trust its confidence", ("reliability", "conformal")),
+    Section("mistakes", "Its worst mistakes", ("mistakes",)),
+    Section("novelty", "Unlike the training data", ("novelty",)),
+    Section("findings", "Findings in the data", ("findings", "left_out")),
+    Section("split", "How the data was split", ("split",)),
+    Section("backbones", "Pretrained networks and licences", ("backbones",)),
+    Section(
+        "recipe", "Recipe, and how to do it again", ("recipe", "chosen", "timings", "reproduce")
+    ),
+    Section("limits", "Limits", ("limits",)),
+)
+
+
+def report_page(record: Mapping[str, Any]) -> str:
+    """The page of a report's record (its schema: `Report`)."""
+    pictures = Pictures(REPORT_PICTURES)
+    return _draw(
+        "report.html",
+        record,
+        headline=headline(record),
+        elsewhere=tried_elsewhere(record),
+        sections=[s for s in SECTIONS if any(key in record for key in s.keys)],
+        key_metrics=[name for name in KEY_METRICS if name in record["metrics"]],
+        mistakes=[pictures.of(row) for row in record.get("mistakes") or ()],
+        unlike=[pictures.of(row) for row in (record.get("novelty") or {}).get("examples") or ()],
+        groups=_groups(record.get("findings") or (), pictures),
+        pictures=pictures,
+    )
+
+
+def doctor_page(record: Mapping[str, Any]) -> str:
+    """The page of what `regraft doctor` found: what is wrong with the examples, as pictures.
+
+    title, root      what was looked at
+    n                examples
+    counts           {class: examples}
+    findings         as in a report's record
+    modality, created, regraft, left_out   as there; may be absent
+    """
+    pictures = Pictures(DOCTOR_PICTURES)
+    return _draw(
+        "doctor.html",
+        record,
+        groups=_groups(record.get("findings") or (), pictures),
+        pictures=pictures,
+    )
+
+
+def _draw(template: str, record: Mapping[str, Any], **parts: object) -> str:
+    return _environment().get_template(template).render(record=record, noun=noun(record), **parts)
+
+
+@dataclass
+class Pictures:
+    """Lets thumbnails through until `room` characters are used, and counts those it left out."""
+
+    room: int
+    left_out: int = field(default=0, init=False)
+
+    def of(self, row: Mapping[str, Any]) -> Row:
+        """A row with a thumbnail, or None in its place."""
+        return {**row, "thumbnail": self._admitted(row.get("thumbnail"))}
+
+    def of_finding(self, row: Mapping[str, Any]) -> Row:
+        """A finding with its first thumbnails, or None in their place."""
+        shown = (row.get("thumbnails") or ())[:MOST_PICTURED]
+        return {**row, "thumbnails": [self._admitted(thumbnail) for thumbnail in shown]}
+
+    def _admitted(self, thumbnail: str | None) -> str | None:
+        """The thumbnail if it is an embedded picture and there is room for it."""
+        if not thumbnail or not THUMBNAIL.fullmatch(thumbnail):
+            return None
+        if len(thumbnail) > self.room:
+            self.left_out += 1
+            return None
+        self.room -= len(thumbnail)
+        return thumbnail
+
+
+def _groups(findings: Iterable[Mapping[str, Any]], pictures: Pictures) -> list[Row]:
+    """Findings by kind: the grave ones first, then the kinds that have most."""
+    by_kind: dict[str, list[Mapping[str, Any]]] = {}
+    for finding in findings:
+        by_kind.setdefault(finding["kind"], []).append(finding)
+    groups: list[Row] = [
+        {
+            "kind": kind,
+            "severity": min((f.get("severity") for f in rows), key=_rank),
+            "reason": _common([f["reason"] for f in rows]),
+            "findings": [*rows],
+            "files": len({file for f in rows for file in f.get("files") or ()}),
+        }
+        for kind, rows in by_kind.items()
+    ]
+    groups.sort(key=lambda group: (_rank(group["severity"]), -len(group["findings"])))
+    for group in groups:  # in the order of the page, so that the pictures go to what is seen first
+        listed = [pictures.of_finding(finding) for finding in group["findings"][:MOST_LISTED]]
+        group["findings"][:MOST_LISTED] = listed
+    return groups
+
+
+def _rank(severity: str | None) -> int:
+    """The grave ones first; what is not known counts as a warning."""
+    ranks = list(SEVERITIES)
+    return ranks.index(severity if severity in SEVERITIES else "warning")
+
+
+def _common(reasons: Sequence[str]) -> str | None:
+    """The reason that several findings share, to be told once."""
+    return reasons[0] if len(reasons) > 1 and len(set(reasons)) == 1 else None
+
+
+def _by_reason(left_out: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Files left out, by the reason why."""
+    reasons: dict[str, list[str]] = {}
+    for row in left_out:
+        reasons.setdefault(row["reason"], []).append(row["file"])
+    return reasons
+
+
+def _heat(confusion: Sequence[Sequence[int]]) -> list[list[Row]]:
+    """Cells of the matrix: count, share of the row, opacity of its colour."""
+
+    def cell(row: int, column: int, count: int, total: int) -> Row:
+        part = count / total if total else 0.0
+        alpha = 0.1 + 0.4 * part if row == column else 0.1 + 0.5 * math.sqrt(part)
+        return {"count": count, "share": part, "alpha": alpha if count else 0.0}
+
+    return [
+        [cell(row, column, count, sum(counts)) for column, count in enumerate(counts)]
+        for row, counts in enumerate(confusion)
+    ]
+
+
+def _pairs(confusion: Sequence[Sequence[int]]) -> list[Row]:
+    """What is taken for what, the most frequent first; equals in the order of the classes."""
+    found = [
+        {"truth": row, "predicted": column, "count": count, "of": sum(counts)}
+        for row, counts in enumerate(confusion)
+        for column, count in enumerate(counts)
+        if count and row != column
+    ]
+    return sorted(found, key=lambda pair: -pair["count"])
+
+
+def _shades(confusion: Sequence[Sequence[int]]) -> list[Row]:
+    """The compact matrix: an SVG path for each shade of the right answers and of the wrong ones."""
+    paths: dict[tuple[str, int], list[str]] = {}
+    for row, counts in enumerate(confusion):
+        total = sum(counts)
+        for column, count in enumerate(counts):
+            if count:
+                kind = "hit" if row == column else "miss"
+                level = math.ceil(math.sqrt(count / total) * LEVELS)
+                paths.setdefault((kind, level), []).append(f"M{column} {row}h1v1h-1z")
+    return [
+        {"kind": kind, "opacity": level / LEVELS, "path": "".join(squares)}
+        for (kind, level), squares in sorted(paths.items())
+    ]
+
+
+def _weakest_first(per_class: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Classes by F1; those without a test example, of which nothing is known, at the end."""
+    return sorted(per_class, key=lambda row: (not row.get("support"), row.get("f1") or 0.0))
+
+
+def _confidence(bins: Iterable[Mapping[str, Any]]) -> Row:
+    """Mean confidence, accuracy, and the mean gap between them over the bins."""
+    filled = [b for b in bins if b["count"]]
+    n = sum(b["count"] for b in filled)
+
+    def mean(value: Callable[[Mapping[str, Any]], float]) -> float | None:
+        return sum(b["count"] * value(b) for b in filled) / n if n else None
+
+    return {
+        "n": n,
+        "most": max((b["count"] for b in filled), default=0),
+        "confidence": mean(lambda b: b["confidence"]),
+        "accuracy": mean(lambda b: b["accuracy"]),
+        "ece": mean(lambda b: abs(b["confidence"] - b["accuracy"])),
+    }
+
+
+def _interval(row: Mapping[str, Any], name: str) -> dict[str, float | None]:
+    """An interval out of the keys name, name_low and name_high."""
+    return {"value": row.get(name), "low": row.get(f"{name}_low"), "high": row.get(f"{name}_high")}
+
+
+def _percent(value: float) -> str:
+    """0.9 → "90 %": of what was asked for, not measured."""
+    return f"{100 * value:g}\u202f%"
+
+
+def _name(text: object, longest: int | None = None) -> Markup:
+    """The name of a file or a class: kept apart from the text around it, free to break."""
+    whole = visible(str(text))
+    shown = clipped(whole, longest) if longest else whole
+    parts = Markup("<wbr>").join(escape(part) for part in BREAKS.split(shown))
+    if shown == whole:
+        return Markup("<bdi>{}</bdi>").format(parts)
+    return Markup('<bdi title="{}">{}</bdi>').format(whole, parts)
+
+
+def _of_unknown(function: Callable[[Any], str]) -> Callable[[Any], str]:
+    """A filter that takes an absent key of the record for an unknown value."""
+    return lambda value: function(None if isinstance(value, Undefined) else value)
+
+
+def _count(value: int | None) -> str:
+    """12345 → "12,345"."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def _words(kind: str) -> str:
+    """ "exact-duplicate" → "exact duplicate"."""
+    return kind.replace("-", " ").replace("_", " ")
+
+
+def _printed(value: object) -> object:
+    """What every expression of a template goes through before it is escaped."""
+    if type(value) is str:  # not Markup, which `_name` has made
+        return visible(value)
+    return UNKNOWN if value is None else value
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("regraft.evaluation"),
+        autoescape=True,
+        finalize=_printed,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        name=_name,
+        words=_words,
+        span=span,
+        interval=_interval,
+        percent=_percent,
+        share=_of_unknown(share),
+        decimal=_of_unknown(number),
+        duration=_of_unknown(duration),
+        count=_of_unknown(_count),
+        by_reason=_by_reason,
+        heat=_heat,
+        pairs=_pairs,
+        shades=_shades,
+        weakest_first=_weakest_first,
+        confidence=_confidence,
+    )
+    environment.globals.update(
+        SHARES=SHARES,
+        SEVERITIES=SEVERITIES,
+        MOST_CLASSES=MOST_CLASSES,
+        MOST_COUNTED=MOST_COUNTED,
+        MOST_PAIRS=MOST_PAIRS,
+        MOST_LISTED=MOST_LISTED,
+    )
+    return environment

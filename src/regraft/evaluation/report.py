@@ -1,0 +1,321 @@
+"""The report: what was made, how good it is and what it rests on, as one plain record.
+
+The record is the report; the page, the table on the terminal and the JSON are three ways to read
+it. Here are the words that they share; `regraft.evaluation.page` draws the page.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from regraft.errors import UsageError
+from regraft.storage import write_atomically
+
+NOUNS = {"image": "pictures", "text": "texts", "audio": "recordings", "volume": "volumes"}
+SHARES = frozenset(  # metrics that people read as a percentage
+    {
+        "accuracy",
+        "balanced_accuracy",
+        "worst_class_recall",
+        "top5_accuracy",
+        "precision_macro",
+        "recall_macro",
+        "precision_weighted",
+        "recall_weighted",
+    }
+)
+REQUIRED = ("metrics", "classes", "split")
+LONGEST = 60  # characters of a name inside a sentence
+UNKNOWN = "–"
+ROUNDING = 1e-6  # far less than one example in any set
+
+# Control characters, marks that reverse the text around them, bytes that are no text: they would
+# steer a terminal, hide in a page or fail to be written.
+INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a person should know about a model, wrapped around a plain record.
+
+    The record is copied and kept as JSON would give it back; NaN and infinite numbers become None.
+    Only `metrics`, `classes` and `split` are required. Every other key may be absent, and then its
+    part of the page is. All probabilities, scores and shares are in [0, 1]; an *interval* is
+    ``{value, low, high}``, the ends at 95 % confidence or None; a *thumbnail* is a
+    ``data:image/jpeg;base64,…`` text (PNG and WebP too) or None.
+
+        title, created (ISO 8601), regraft (version), task, modality
+        classes        [name], in the order of the class numbers
+        split          name and n (of the part that was measured), source (given or made), how,
+                       seed, counts {train | validation | test: {class: n}}
+        metrics        {name: interval + title, higher_is_better, definition}
+        per_class      [{class, support, precision, recall, f1, auroc, and of the first three
+                       …_low and …_high}]
+        confusion      [[n]], a row per true class, a column per predicted one
+        reliability    [{low, high, confidence, accuracy, count}], a row per bin of confidence
+        temperature    what the scores were divided by
+        conformal      target, coverage (interval), mean_size, threshold (None: every class is in
+                       every set)
+        leave_one_out  accuracy and n, on the training examples
+        tried          [{name, kind (baseline, probe, ensemble …), backbone, detail, score (interval
+                       of the accuracy), loo, seconds, kept, why}] in the order of the attempts; the
+                       name of a baseline reads on after "for": "raw pixels". Where the score of
+                       what was kept is not the accuracy among the metrics, the attempts were
+                       measured on other examples, and nothing is said to stand beside them
+        mistakes       [{file, label, predicted, probability, top [[class, probability]],
+                       thumbnail}], the worst first
+        novelty        flagged, n, examples [{file, score, thumbnail}]
+        findings       [{kind, files, reason, severity, score, thumbnails}]
+        left_out       [{file, reason}]
+        backbones      [{name, source, architecture, licence_code, licence_weights, parameters,
+                       upstream_score, fingerprint, spec {…}, engine, pictures_per_second}]
+        recipe         what was asked for, nested plain data
+        chosen         {parameter: reason}, the defaults that were chosen for the user
+        timings        {stage: seconds}; a stage "total" is that of all
+        reproduce      [command line]
+        limits         [sentence]
+
+    Raises `UsageError` where a required key is missing or the record is not plain data.
+    """
+
+    record: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if mistakes := list(_mistakes(self.record)):
+            raise UsageError(*mistakes)
+        # Only the three constants are no JSON: NaN, Infinity, -Infinity.
+        plain = json.loads(json.dumps(self.record), parse_constant=lambda constant: None)
+        object.__setattr__(self, "record", plain)
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float | None]]:
+        """Every metric's value, low and high (the 95 % interval); None where unknown."""
+        ends = ("value", "low", "high")
+        found: dict[str, dict[str, Any]] = self.record["metrics"]
+        return {name: {end: metric.get(end) for end in ends} for name, metric in found.items()}
+
+    def json(self) -> str:
+        """The record as JSON (RFC 8259), indented."""
+        text = json.dumps(self.record, ensure_ascii=False, indent=2, allow_nan=False)
+        # A file name that is no text holds lone surrogates; JSON has an escape for them.
+        return text.encode("utf-8", "backslashreplace").decode() + "\n"
+
+    def html(self) -> str:
+        """One self-contained page: no script, nothing loaded from anywhere."""
+        from regraft.evaluation.page import report_page
+
+        return report_page(self.record)
+
+    def table(self, width: int = 100) -> str:
+        """What the terminal shows: the sentence, what was tried, the metrics; `width` columns."""
+        from rich.console import Console
+
+        console = Console(file=StringIO(), width=width, color_system=None, legacy_windows=False)
+        with console.capture() as capture:
+            console.print(str(headline(self.record)), markup=False, highlight=False)
+            for table in _tables(self.record):
+                console.print(table)
+        lines = capture.get().replace("\u202f", " ").splitlines()
+        return "\n".join(line.rstrip() for line in lines)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def save(self, path: str | Path) -> None:
+        """Write the page (``.html``) or the record (``.json``), by the suffix of `path`.
+
+        Raises `UsageError` for another suffix, `StorageError` where it cannot be written.
+        """
+        path = Path(path)
+        forms: dict[str, Callable[[], str]] = {".html": self.html, ".json": self.json}
+        if path.suffix.lower() not in forms:
+            raise UsageError(f"path: expected a name that ends in .html or .json, got {path}")
+        write_atomically(path, forms[path.suffix.lower()]().encode())
+
+
+class Sentence(list[tuple[str, str]]):
+    """A sentence in pieces (text, role); the roles are "", "figure" and "name"."""
+
+    def __str__(self) -> str:
+        return visible("".join(text for text, _ in self))
+
+
+def headline(record: Mapping[str, Any]) -> Sentence:
+    """The result in plain words: the accuracy, its interval, and what costs nothing beside it."""
+    accuracy = record["metrics"].get("accuracy") or {}
+    if accuracy.get("value") is None:
+        return Sentence([("Its accuracy was not measured.", "")])
+    sentence = Sentence([("It names the right class for ", "")])
+    sentence.append((f"{per_hundred(accuracy['value'])} of 100", "figure"))
+    sentence.append((f" {noun(record)} it has not seen{_in_brackets(record, accuracy)}", ""))
+    return Sentence([*sentence, *_against(record), (".", "")])
+
+
+def _in_brackets(record: Mapping[str, Any], interval: Mapping[str, Any]) -> str:
+    low, high = interval.get("low"), interval.get("high")
+    if low is None or high is None:
+        return ""
+    if low == high:  # resampling answers that are all right, or all wrong, shows no spread
+        n, which = record["split"].get("n"), "right" if low == 1 else "wrong"
+        return f" (all {n} answers were {which}, which leaves the interval unknown)"
+    low, high = (per_hundred(end) for end in (low, high))
+    return f" (95\u202f% interval {low}–{high}\u202f%)"
+
+
+def _against(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The baselines, best first: ", against 31 for raw pixels and 21 for always …"."""
+    if tried_elsewhere(record):
+        return
+    rows = [row for row in record.get("tried") or () if row.get("kind") == "baseline"]
+    scored = [(score, row["name"]) for row in rows if (score := _score(row)) is not None]
+    for place, (score, name) in enumerate(sorted(scored, reverse=True)):
+        joint = ", against " if place == 0 else " and " if place == len(scored) - 1 else ", "
+        yield f"{joint}{per_hundred(score)} for ", ""
+        yield clipped(name), "name"
+
+
+def tried_elsewhere(record: Mapping[str, Any]) -> bool:
+    """Whether the attempts were measured on other examples than the metrics."""
+    accuracy = (record["metrics"].get("accuracy") or {}).get("value")
+    kept = [_score(row) for row in record.get("tried") or () if row.get("kept")]
+    if accuracy is None:
+        return False
+    return any(score is not None and abs(score - accuracy) > ROUNDING for score in kept)
+
+
+def _score(row: Mapping[str, Any]) -> float | None:
+    score: float | None = (row.get("score") or {}).get("value")
+    return score
+
+
+def noun(record: Mapping[str, Any]) -> str:
+    """What the examples are called, in the plural."""
+    return NOUNS.get(record.get("modality") or "", "examples")
+
+
+def per_hundred(value: float) -> str:
+    """Of a hundred, in whole numbers where that does not make it none or all."""
+    whole = round(100 * value)
+    if whole in (0, 100) and 0 < value < 1:
+        return f"{min(max(100 * value, 0.1), 99.9):.1f}"
+    return str(whole)
+
+
+def share(value: float | None) -> str:
+    """0.903 → "90.3 %"."""
+    return UNKNOWN if value is None else f"{100 * value:.1f}\u202f%"
+
+
+def number(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.3f}"
+
+
+def span(interval: Mapping[str, Any], shares: bool = True) -> str:
+    """The ends of an interval: "87.4–93.1 %" or "0.874–0.931".
+
+    Unknown without any spread: where all answers are right, resampling them shows none, and that
+    is no certainty.
+    """
+    low, high = interval.get("low"), interval.get("high")
+    if low is None or high is None or low == high:
+        return UNKNOWN
+    return f"{100 * low:.1f}–{100 * high:.1f}\u202f%" if shares else f"{low:.3f}–{high:.3f}"
+
+
+def duration(seconds: float | None) -> str:
+    """ "0.4 s", "12 s", "3 min 20 s", "1 h 05 min"."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 0.05:
+        return "< 0.1 s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def clipped(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def visible(text: str) -> str:
+    r"""Text with the characters that act on what is around them spelled out, as in ``\x1b``."""
+    return INVISIBLE.sub(lambda hit: hit[0].encode("unicode_escape").decode(), text)
+
+
+def _tables(record: Mapping[str, Any]) -> Iterator[Any]:
+    """The tables of the terminal, as rich draws them."""
+    if record.get("tried"):
+        columns = ["", "tried", "accuracy", "95 % interval", "leave-one-out", "time"]
+        yield _table(columns, [_tried_row(row) for row in record["tried"]], texts=2)
+    columns = ["metric", "value", "95 % interval"]
+    yield _table(columns, [_metric_row(*item) for item in record["metrics"].items()], texts=1)
+
+
+def _tried_row(row: Mapping[str, Any]) -> list[str]:
+    score = row.get("score") or {}
+    facts = [share(score.get("value")), span(score), share(row.get("loo"))]
+    return ["✓" if row.get("kept") else "", row["name"], *facts, duration(row.get("seconds"))]
+
+
+def _metric_row(name: str, metric: Mapping[str, Any]) -> list[str]:
+    is_share = name in SHARES
+    value = (share if is_share else number)(metric.get("value"))
+    return [metric.get("title") or name, value, span(metric, is_share)]
+
+
+def _table(columns: list[str], rows: list[list[str]], texts: int) -> Any:
+    """`texts` columns of words, then numbers; nothing in a cell is read as markup."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for place, title in enumerate(columns):
+        of_words = place < texts
+        table.add_column(
+            title, justify="left" if of_words else "right", overflow="fold", no_wrap=not of_words
+        )
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    return table
+
+
+def _mistakes(record: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a record, in words."""
+    yield from (f"record: {key!r} is missing" for key in REQUIRED if key not in record)
+    for name, metric in dict(record.get("metrics") or {}).items():
+        if not (isinstance(metric, dict) and "value" in metric):
+            yield f"record['metrics'][{name!r}]: expected value, low and high, got {metric!r}"
+    yield from _not_plain(record, "record")
+
+
+def _not_plain(value: object, where: str) -> Iterator[str]:
+    """Where a record holds what JSON cannot."""
+    try:
+        json.dumps(value)  # at the speed of C, and nearly always all there is to do
+    except TypeError:
+        yield from _not_plain_inside(value, where)
+    except (ValueError, RecursionError):
+        yield f"{where}: expected data that ends, but it holds itself or is too deep"
+
+
+def _not_plain_inside(value: object, where: str) -> Iterator[str]:
+    match value:
+        case dict():
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    yield f"{where}: expected keys of text, got {key!r}"
+                yield from _not_plain(item, f"{where}[{key!r}]")
+        case list() | tuple():
+            for place, item in enumerate(value):
+                yield from _not_plain(item, f"{where}[{place}]")
+        case _:
+            kind = type(value).__name__
+            yield f"{where}: expected text, a number, a list or a dict of these, got {kind}"
