@@ -4,7 +4,9 @@ The same spec, stored once in the bundle, serves training, validation, predictio
 serving, so that preprocessing cannot differ between them.
 """
 
-from dataclasses import asdict, dataclass, replace
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from regraft.errors import UsageError
@@ -35,34 +37,60 @@ class InputSpec:
     views: tuple[str, ...] = ("centre",)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", tuple(self.mean))
-        object.__setattr__(self, "std", tuple(self.std))
-        object.__setattr__(self, "views", tuple(self.views))
+        for name in ("mean", "std", "views"):
+            if isinstance(given := getattr(self, name), list):  # as JSON has it
+                object.__setattr__(self, name, tuple(given))
         if mistakes := list(self._mistakes()):
             raise UsageError(*mistakes)
 
-    def _mistakes(self) -> Any:
-        if not 8 <= self.size <= 2048:
-            yield f"size: {self.size} is not between 8 and 2048 pixels"
+    def _mistakes(self) -> Iterator[str]:
+        if type(self.size) is not int or not 8 <= self.size <= 2048:
+            yield f"size: {self.size!r} is not a whole number from 8 to 2048 (pixels)"
         if self.fit not in FITS:
             yield f"fit: {self.fit!r} is not one of {', '.join(FITS)}"
         if self.interpolation not in INTERPOLATIONS:
             known = ", ".join(INTERPOLATIONS)
             yield f"interpolation: {self.interpolation!r} is not one of {known}"
-        if not 0 < self.crop_fraction <= 1:
-            yield f"crop_fraction: {self.crop_fraction} is not in (0, 1]"
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            yield f"mean, std: expected three numbers, std above 0, got {self.mean}, {self.std}"
-        if not self.views:
-            yield "views: at least one view is needed"
+        if not _is_number(self.crop_fraction) or not 0 < self.crop_fraction <= 1:
+            yield f"crop_fraction: {self.crop_fraction!r} is not a number in (0, 1]"
+        if not _are_three(self.mean):
+            yield f"mean: {self.mean!r} is not three numbers"
+        if not _are_three(self.std) or min(self.std) <= 0:
+            yield f"std: {self.std!r} is not three numbers above 0"
+        if not _are_names(self.views):
+            yield f"views: {self.views!r} is not one name or several, each once"
 
     def at(self, size: int | None) -> Self:
         """The same spec at another size (pixels); None leaves it as it is."""
         return self if size is None else replace(self, size=size)
 
     def to_dict(self) -> dict[str, Any]:
+        """As plain data, also after a way through JSON; `from_dict` reads it."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Self:
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """From plain data. Raises UsageError for unknown names and wrong values."""
+        known = [f.name for f in fields(cls)]
+        if unknown := [str(name) for name in record if name not in known]:
+            raise UsageError(
+                *(
+                    f"{name}: not a part of an input spec; known: {', '.join(known)}"
+                    for name in unknown
+                )
+            )
         return cls(**record)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _are_three(values: object) -> bool:
+    return isinstance(values, tuple) and len(values) == 3 and all(map(_is_number, values))
+
+
+def _are_names(values: object) -> bool:
+    if not isinstance(values, tuple) or not values:
+        return False
+    return all(isinstance(v, str) for v in values) and len(set(values)) == len(values)

@@ -1,0 +1,309 @@
+"""Engines: what runs a frozen network fastest on this machine, checked against PyTorch.
+
+An engine takes one picture at a time in each lane. So the features of a picture do not depend on what
+it was computed beside, and prediction equals evaluation bit for bit; on a CPU one picture a core is
+also the fastest way to run a convolutional network.
+
+The choice between engines is a short measurement, made once per network, size and machine, and kept.
+"""
+
+import json
+import os
+import platform
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from regraft.backbones.cache import cache_folder
+from regraft.backbones.catalog import CatalogRow
+from regraft.backbones.weights import fingerprint
+from regraft.errors import BackboneError, MissingExtra, UsageError
+from regraft.modalities.spec import InputSpec
+from regraft.storage import write_atomically
+
+if TYPE_CHECKING:
+    from regraft.backbones.network import FrozenNetwork
+
+Pixels = npt.NDArray[np.uint8]
+Vector = npt.NDArray[np.float32]
+Load = Callable[[], "FrozenNetwork"]
+
+PARITY = 1e-3  # largest difference from PyTorch, relative to the largest feature of the block
+ROUNDS = 6  # pictures a lane in the measurement
+
+
+class Engine(Protocol):
+    """A network ready to run. `run` may be called from as many threads as there are `lanes`."""
+
+    name: str
+    lanes: int
+
+    def run(self, pixels: Pixels) -> Vector:
+        """(size, size, 3) uint8 RGB → (d,) float32 features of all blocks."""
+        ...
+
+
+def lanes() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class TorchEngine:
+    """PyTorch, on the GPU if there is one: slow on a CPU, always there."""
+
+    name = "torch"
+    lanes = 1
+
+    def __init__(self, network: "FrozenNetwork") -> None:
+        import torch
+
+        self._torch = torch
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._network = network.to(self._device)
+        self._turn = threading.Lock()
+
+    def run(self, pixels: Pixels) -> Vector:
+        with self._turn, self._torch.inference_mode():
+            picture = self._torch.from_numpy(np.ascontiguousarray(pixels))[None]
+            out: Vector = self._network(picture.to(self._device))[0].cpu().numpy()
+        return out
+
+
+class OpenVINOEngine:
+    """OpenVINO on the CPU, one stream a core, in float32."""
+
+    name = "openvino"
+
+    def __init__(self, graph: Path, size: int) -> None:
+        import openvino
+
+        core = openvino.Core()
+        model = core.read_model(graph)
+        model.reshape([1, size, size, 3])
+        self.lanes = lanes()
+        settings = {
+            "NUM_STREAMS": self.lanes,
+            "INFERENCE_NUM_THREADS": self.lanes,
+            "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 would miss the parity with PyTorch
+        }
+        self._compiled = core.compile_model(model, "CPU", settings)
+        self._local = threading.local()
+
+    def run(self, pixels: Pixels) -> Vector:
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        out: Vector = request.infer([pixels[None]], share_inputs=True)[0][0].copy()
+        return out
+
+
+class ONNXEngine:
+    """ONNX Runtime on the CPU, one session that its lanes share."""
+
+    name = "onnxruntime"
+
+    def __init__(self, graph: Path, size: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self.lanes = lanes()
+        self._session = onnxruntime.InferenceSession(
+            graph.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, pixels: Pixels) -> Vector:
+        out: Vector = self._session.run(None, {"pixels": pixels[None]})[0][0]
+        return out
+
+
+def _write_openvino(network: "FrozenNetwork", folder: Path) -> None:
+    import warnings
+
+    import openvino
+    import torch
+
+    blank = torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():  # deprecations inside the converter are not the user's concern
+        warnings.simplefilter("ignore")
+        model = openvino.convert_model(network, example_input=blank)
+    openvino.save_model(model, folder / "graph.xml", compress_to_fp16=False)
+
+
+def _write_onnx(network: "FrozenNetwork", folder: Path) -> None:
+    import warnings
+
+    import torch
+
+    blank = torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (blank,),
+            folder / "graph.onnx",
+            input_names=["pixels"],
+            output_names=["features"],
+            dynamo=False,
+        )
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """One row of ENGINES.
+
+    needs   distributions that must be installed
+    extra   that installs them
+    file    name of the converted graph; empty: the engine runs the network itself
+    write   network, folder → the graph in it
+    open    graph, size → engine
+    """
+
+    needs: tuple[str, ...]
+    extra: str
+    file: str = ""
+    write: Callable[["FrozenNetwork", Path], None] | None = None
+    open: Callable[[Path, int], Engine] | None = None
+
+    def version(self) -> str | None:
+        """Versions that decide the numbers; None where something is not installed."""
+        try:
+            return " ".join(f"{name}-{version(name)}" for name in self.needs)
+        except PackageNotFoundError:
+            return None
+
+
+ENGINES: Mapping[str, EngineKind] = MappingProxyType(
+    {
+        "openvino": EngineKind(
+            ("openvino",), "openvino", "graph.xml", _write_openvino, OpenVINOEngine
+        ),
+        "onnxruntime": EngineKind(
+            ("onnxruntime", "onnx"), "onnx", "graph.onnx", _write_onnx, ONNXEngine
+        ),
+        "torch": EngineKind(("torch",), "torch"),
+    }
+)
+
+
+def engine_kind(name: str) -> EngineKind:
+    """The row of that name. Raises UsageError with the valid names, MissingExtra."""
+    if name not in ENGINES:
+        raise UsageError(f"engine: {name!r} is not known; choose one of {', '.join(ENGINES)}")
+    if ENGINES[name].version() is None:
+        raise MissingExtra(name, ENGINES[name].extra)
+    return ENGINES[name]
+
+
+def open_engine(name: str, row: CatalogRow, spec: InputSpec, load: Load) -> Engine:
+    """The engine of that name for a network at a size; `load` gives the network if it is needed.
+
+    A converted graph is kept in the cache, so that PyTorch is imported only once.
+    """
+    kind = engine_kind(name)
+    if kind.open is None or kind.write is None:
+        return TorchEngine(load())
+    folder = cache_folder("graphs") / _graph_key(name, row, spec)
+    if not folder.exists():
+        _keep_graph(kind.write, load(), folder)
+    return kind.open(folder / kind.file, spec.size)
+
+
+def _graph_key(name: str, row: CatalogRow, spec: InputSpec) -> str:
+    parts = [fingerprint(row), name, ENGINES[name].version(), spec.size, spec.mean, spec.std]
+    return sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _keep_graph(
+    write: Callable[["FrozenNetwork", Path], None], network: "FrozenNetwork", folder: Path
+) -> None:
+    """Write beside the place and rename: another run sees the whole graph or none."""
+    beside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    beside.mkdir(parents=True, exist_ok=True)
+    try:
+        write(network, beside)
+        beside.replace(folder)
+    except OSError:
+        if not folder.exists():  # else another run was faster
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@cache
+def _machine() -> str:
+    installed = [kind.version() for kind in ENGINES.values()]
+    return json.dumps([platform.processor(), platform.machine(), lanes(), installed])
+
+
+def choose_engine(row: CatalogRow, spec: InputSpec, load: Load) -> tuple[str, float]:
+    """Name of the fastest engine for a network at a size, and its pictures per second here.
+
+    Measured once; the answer is kept in the cache. An engine that differs from PyTorch by more than
+    PARITY is not taken. Raises BackboneError if none is left.
+    """
+    kept = cache_folder("graphs") / "engines.json"
+    key = sha256(f"{fingerprint(row)} {spec.size} {_machine()}".encode()).hexdigest()[:32]
+    known = _read(kept)
+    if key not in known:
+        rates = measure(row, spec, load)
+        if not rates:
+            raise BackboneError(f"{row.name}: no engine gives the same features as PyTorch")
+        best = max(rates, key=lambda name: rates[name])
+        known = _read(kept) | {key: {"engine": best, "rates": rates}}
+        write_atomically(kept, json.dumps(known, indent=1).encode())
+    found = known[key]
+    return str(found["engine"]), float(found["rates"][found["engine"]])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def measure(row: CatalogRow, spec: InputSpec, load: Load) -> dict[str, float]:
+    """Pictures per second of every engine that is installed and agrees with PyTorch."""
+    network = load()
+    picture = np.random.default_rng(0).integers(0, 256, (spec.size, spec.size, 3), dtype=np.uint8)
+    truth = TorchEngine(network).run(picture)
+    rates = {}
+    for name, kind in ENGINES.items():
+        if kind.version() is None:
+            continue
+        engine = open_engine(name, row, spec, load)
+        if difference(truth, engine.run(picture), network.block_widths) <= PARITY:
+            rates[name] = round(rate(engine, picture), 1)
+    return rates
+
+
+def difference(truth: Vector, other: Vector, widths: tuple[int, ...]) -> float:
+    """Largest difference of two feature vectors, each block relative to its largest feature."""
+    edges = np.cumsum(widths)[:-1]
+    pairs = zip(np.split(truth, edges), np.split(other, edges), strict=True)
+    return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-6)) for a, b in pairs)
+
+
+def rate(engine: Engine, picture: Pixels) -> float:
+    """Pictures per second with all lanes at work."""
+    engine.run(picture)
+    with ThreadPoolExecutor(engine.lanes) as pool:
+        list(pool.map(engine.run, [picture] * engine.lanes))
+        start = time.perf_counter()
+        list(pool.map(engine.run, [picture] * (ROUNDS * engine.lanes)))
+    return ROUNDS * engine.lanes / (time.perf_counter() - start)

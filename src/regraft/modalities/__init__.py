@@ -1,0 +1,28 @@
+"""Kinds of data: how examples are read, looked at and turned into what a network reads.
+
+spec    InputSpec: preprocessing as plain data
+facts   Facts: what one look at an example tells
+image   pictures
+"""
+
+from regraft.errors import UsageError
+from regraft.modalities.base import Modality
+
+# Modality name → the module that holds its `MODALITY`; imported when it is asked for.
+MODALITIES = {"image": "regraft.modalities.image"}
+
+
+def modality(name: str) -> Modality:
+    """The modality of that name; others may be added by the entry-point group regraft.modalities.
+
+    Raises UsageError with the valid names.
+    """
+    from importlib import import_module
+    from importlib.metadata import entry_points
+
+    plugins = {point.name: point.value for point in entry_points(group="regraft.modalities")}
+    if (found := (MODALITIES | plugins).get(name)) is None:
+        known = ", ".join(sorted(MODALITIES | plugins))
+        raise UsageError(f"modality: {name!r} is not known; choose one of {known}")
+    made: Modality = import_module(found).MODALITY
+    return made

@@ -1,0 +1,56 @@
+"""What every kind of data offers to the stages that do not know which kind it is."""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from regraft.modalities.facts import Facts
+from regraft.modalities.spec import InputSpec
+
+MOST_BYTES = 512 * 2**20  # of an example's file; more is not read
+
+
+class Decoded(NamedTuple):
+    """One example in memory: the raw thing of the modality, and what was seen on the way."""
+
+    raw: Any
+    facts: Facts
+
+
+class Modality(Protocol):
+    """One kind of data. Methods hold no state and may be called from several threads.
+
+    name        a key of the registry
+    version     of all that decides what `decode` and `prepare` give: the code and its libraries
+    extensions  of file names, lower case, without the dot
+    views       ways of looking at an example; the first is the usual one
+    """
+
+    name: str
+    version: str
+    extensions: frozenset[str]
+    views: tuple[str, ...]
+
+    def decode(self, data: bytes, file: str, spec: InputSpec | None = None) -> Decoded:
+        """Bytes of a file → example, at a resolution that suffices for `spec` (None: for a look).
+
+        Raises Unreadable naming `file`.
+        """
+        ...
+
+    def prepare(self, raw: Any, spec: InputSpec, view: str) -> npt.NDArray[np.uint8]:
+        """Example → (size, size, 3) uint8, one of the `views` of it; what networks read."""
+        ...
+
+    def plain(self, facts: Facts) -> npt.NDArray[np.float32]:
+        """A vector without any learned features, for the trivial baseline."""
+        ...
+
+    def thumbnail(self, data: bytes, file: str, side: int = 160) -> str:
+        """A small picture of the example as a data URI for reports. Raises Unreadable."""
+        ...
+
+    def natural_size(self, facts: Facts) -> int:
+        """Size at which the example holds all its detail (image: the shorter side, pixels)."""
+        ...

@@ -1,0 +1,34 @@
+"""Facts: what one look at an example tells, kept by content so that a file is looked at once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+THUMB = 32  # side of the fingerprint picture, pixels
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the decoder saw.
+
+    width, height  of the upright picture at its full size, pixels
+    mode, format   as the decoder names them (``RGB``, ``L``, ``CMYK`` ...; ``JPEG``, ``PNG`` ...)
+    orientation    EXIF orientation that the file tells, 1 to 8; 1 is upright
+    frames         number of frames (1 for a still picture)
+    thumb          (32, 32, 3) uint8: the whole upright picture squashed, for finding duplicates
+                   and for the baseline
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+    orientation: int
+    frames: int
+    thumb: npt.NDArray[np.uint8]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the thumb, as plain data."""
+        return {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "thumb"}

@@ -1,0 +1,318 @@
+"""Thousands of damaged and hostile files: each is decoded or refused by name, quickly, in little
+memory, and no file is changed.
+
+The files are decoded in a child process, so that its memory can be measured, and a crash of a
+decoder fails a test instead of ending all of them. As a script this module is that child.
+"""
+
+import hashlib
+import io
+import json
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from regraft.errors import Unreadable
+from regraft.modalities.image import FORMATS, MAGIC, MODALITY
+from regraft.modalities.spec import InputSpec
+
+KINDS = {
+    *("empty", "not-an-image", "truncated", "damaged"),
+    *("too-large", "bomb", "unsupported", "odd-values"),
+}
+LONGEST = 10.0  # seconds for one file
+MOST_MEMORY = 2**30  # bytes of the whole process
+HEADERS = (
+    *MAGIC,
+    b"RIFF\x40\0\0\0WEBPVP8L",
+    b"RIFF\x40\0\0\0WEBPVP8X",
+    b"BM",
+    b"P6\n",
+    b"P5 9 9\n",
+)
+HEADERS += (b"Pf\n3 3\n-1\n", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", b"II+\0\x08\0\0\0", b"GIF89a")
+Rng = np.random.Generator
+
+
+# --- the corpus ----------------------------------------------------------------------------------
+
+
+def seeds() -> list[bytes]:
+    """Whole pictures of every format and many of its variants."""
+    y, x = np.mgrid[:40, :56]
+    rgb = Image.fromarray(np.stack([x * 4, y * 6, x * y % 256], 2).astype(np.uint8))
+    alpha = rgb.copy()
+    alpha.putalpha(rgb.convert("L"))
+    frames: dict[str, Any] = {"append_images": [rgb.rotate(90), rgb.rotate(180)]}
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep, real = rgb.convert("I;16"), rgb.convert("F")
+    palette = rgb.quantize(16)
+    return [
+        encoded(rgb, "JPEG", exif=exif),
+        encoded(rgb, "JPEG", progressive=True),
+        encoded(rgb.convert("CMYK"), "JPEG"),
+        encoded(rgb.convert("L"), "JPEG", restart_marker_rows=1),
+        encoded(rgb, "MPO", **frames),
+        encoded(rgb, "PNG", exif=exif),
+        encoded(alpha, "PNG"),
+        encoded(deep, "PNG"),
+        encoded(palette, "PNG", transparency=3),
+        encoded(rgb, "PNG", **frames),
+        encoded(rgb, "WEBP", exif=exif),
+        encoded(alpha, "WEBP", lossless=True),
+        encoded(rgb, "WEBP", **frames),
+        encoded(palette, "GIF", transparency=3),
+        encoded(rgb, "GIF", interlace=True, **frames),
+        encoded(rgb, "BMP"),
+        encoded(palette, "BMP"),
+        encoded(rgb, "TIFF"),
+        *(
+            encoded(rgb, "TIFF", compression=c)
+            for c in ("tiff_lzw", "jpeg", "tiff_deflate", "zstd")
+        ),
+        encoded(rgb.convert("1"), "TIFF", compression="group4"),
+        encoded(rgb.convert("CMYK"), "TIFF", compression="packbits"),
+        encoded(deep, "TIFF"),
+        encoded(real, "TIFF", compression="tiff_lzw"),
+        encoded(rgb, "TIFF", big_tiff=True),
+        encoded(rgb, "TIFF", **frames),
+        encoded(rgb, "PPM"),
+        encoded(real, "PPM"),
+        encoded(alpha, "AVIF", quality=50, speed=10),
+        encoded(rgb, "AVIF", speed=10, **frames),
+        b"P3 2 2 255\n" + b"1 2 3 " * 4,
+        b"P5 2 2 4095\n" + bytes(8),
+    ]
+
+
+def encoded(picture: Image.Image, form: str, **options: Any) -> bytes:
+    """Encoders leave settings behind in a picture: each gets copies."""
+    out = io.BytesIO()
+    if frames := options.pop("append_images", None):
+        options |= {"save_all": True, "append_images": [frame.copy() for frame in frames]}
+    picture.copy().save(out, form, **options)
+    return out.getvalue()
+
+
+def flip(data: bytearray, other: bytes, rng: Rng) -> bytes:
+    for _ in range(rng.integers(1, 20)):
+        data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+    return bytes(data)
+
+
+def flip_in_header(data: bytearray, other: bytes, rng: Rng) -> bytes:
+    for _ in range(rng.integers(1, 6)):
+        data[rng.integers(min(len(data), 120))] = int(rng.integers(256))
+    return bytes(data)
+
+
+def cut(data: bytearray, other: bytes, rng: Rng) -> bytes:
+    return bytes(data[: rng.integers(len(data))])
+
+
+def splice(data: bytearray, other: bytes, rng: Rng) -> bytes:
+    return bytes(data[: rng.integers(len(data))]) + other[rng.integers(len(other)) :]
+
+
+def repeat(data: bytearray, other: bytes, rng: Rng) -> bytes:
+    start, end = sorted(rng.integers(0, len(data), 2).tolist())
+    return bytes(data[:end] + data[start:end] * int(rng.integers(1, 50)) + data[end:])
+
+
+def blank(data: bytearray, other: bytes, rng: Rng) -> bytes:
+    start, end = sorted(rng.integers(0, len(data), 2).tolist())
+    data[start:end] = bytes([rng.choice([0, 255])]) * (end - start)
+    return bytes(data)
+
+
+def lie(data: bytearray, other: bytes, rng: Rng) -> bytes:
+    """Extreme numbers where widths, lengths, counts and offsets may be."""
+    for _ in range(rng.integers(1, 4)):
+        number = int(
+            rng.choice([0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF])
+        )
+        form = str(rng.choice(["<I", ">I", "<H", ">H"]))
+        packed = struct.pack(form, number & (0xFFFFFFFF if form[1] == "I" else 0xFFFF))
+        start = int(rng.integers(min(len(data), 400)))
+        data[start : start + len(packed)] = packed
+    return bytes(data)
+
+
+def garbage(data: bytearray, other: bytes, rng: Rng) -> bytes:
+    return HEADERS[rng.integers(len(HEADERS))] + rng.bytes(int(rng.integers(0, 2_000)))
+
+
+MUTATIONS: tuple[Callable[[bytearray, bytes, Rng], bytes], ...] = (
+    *(flip, flip_in_header, cut, splice, repeat, blank, lie, garbage),
+)
+
+
+def corpus(count: int, seed: int) -> Iterator[bytes]:
+    """`count` damaged files; the same for the same seed."""
+    whole = seeds()
+    for i in range(count):
+        rng = np.random.default_rng([seed, i])
+        first, second = (whole[k] for k in rng.integers(len(whole), size=2))
+        if i < len(MUTATIONS) * len(whole):  # every pair once, then by chance
+            first = whole[i // len(MUTATIONS)]
+        yield MUTATIONS[i % len(MUTATIONS)](bytearray(first), second, rng)
+
+
+# --- decoding them in a child --------------------------------------------------------------------
+
+
+def decode_all(folder: Path) -> None:
+    """One line of JSON a file, in the order of the names."""
+    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))  # spares the machine
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends a hang
+    for path in sorted(folder.iterdir()):
+        signal.alarm(int(3 * LONGEST))
+        start = time.perf_counter()
+        try:
+            found = MODALITY.decode(path.read_bytes(), path.name, InputSpec(size=64))
+            told = {"kind": "decoded", "size": found.raw.size, "mode": found.raw.mode}
+        except Unreadable as error:
+            told = {"kind": error.kind, "reason": error.reason, "file": error.file}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        seconds = time.perf_counter() - start
+        print(json.dumps({"name": path.name, "seconds": seconds, "peak": peak, **told}), flush=True)
+
+
+def told_by_child(folder: Path) -> list[dict[str, Any]]:
+    command = [sys.executable, "-W", "ignore", __file__, str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    names = sorted(os.listdir(folder))
+    after = names[len(lines)] if len(lines) < len(names) else "the last file"
+    assert run.returncode == 0, f"died of {run.returncode} at {after}: {run.stderr[-2000:]}"
+    assert len(lines) == len(names)
+    return lines
+
+
+def state(folder: Path) -> dict[str, tuple[str, int, int]]:
+    return {
+        path.name: (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_mtime_ns,
+            path.stat().st_mode,
+        )
+        for path in folder.iterdir()
+    }
+
+
+def check(folder: Path) -> list[dict[str, Any]]:
+    """Decode a folder in a child; the promises that hold for every file in it."""
+    before = state(folder)
+    lines = told_by_child(folder)
+    for line in lines:
+        assert line["kind"] in KINDS | {"decoded"}, line
+        assert line["seconds"] < LONGEST, line
+        assert line["peak"] < MOST_MEMORY, line
+        if line["kind"] == "decoded":
+            assert line["mode"] == "RGB"
+        else:
+            assert line["file"] == line["name"]
+            assert len(line["reason"]) > 10, line
+    assert state(folder) == before
+    return lines
+
+
+@pytest.mark.parametrize(
+    "count", [600, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])]
+)
+def test_damaged_files(count: int, tmp_path: Path) -> None:
+    for i, data in enumerate(corpus(count, seed=count)):
+        (tmp_path / f"{i:05}").write_bytes(data)
+    lines = check(tmp_path)
+    kinds = [line["kind"] for line in lines]
+    assert 0.05 < kinds.count("decoded") / count < 0.6  # else the damage would be none, or all
+    assert {"not-an-image", "truncated", "damaged", "bomb"} <= set(kinds)
+
+
+def test_the_whole_pictures_of_the_corpus_are_readable() -> None:
+    formats = set()
+    for data in seeds()[:-2]:
+        formats.add(MODALITY.decode(data, "x").facts.format)
+    assert formats == {*FORMATS, "MPO"}
+
+
+def big() -> Iterator[tuple[str, bytes]]:
+    """Small files that fill as much memory as is allowed, and files just beyond."""
+    side = 9_400
+    yield "palette.png", encoded(Image.new("P", (side, side)), "PNG", transparency=0)
+    yield "alpha.png", encoded(Image.new("RGBA", (side, side)), "PNG")
+    yield "deep.png", encoded(Image.new("I;16", (side, side)), "PNG")
+    yield "float.tif", encoded(Image.new("F", (side, side)), "TIFF", compression="tiff_lzw")
+    yield "cmyk.tif", encoded(Image.new("CMYK", (side, side)), "TIFF", compression="tiff_lzw")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    yield "turned.png", encoded(Image.new("RGB", (side, side)), "PNG", exif=exif)
+    yield "progressive.jpg", encoded(Image.new("CMYK", (side, side)), "JPEG", progressive=True)
+    yield "still.webp", encoded(Image.new("RGBA", (6_600, 6_600)), "WEBP", lossless=True, method=0)
+    yield "still.avif", encoded(Image.new("RGBA", (6_600, 6_600)), "AVIF", speed=10)
+    yield "beyond.webp", encoded(Image.new("RGB", (6_800, 6_800)), "WEBP", lossless=True, method=0)
+    yield "beyond.png", encoded(Image.new("1", (15_000, 12_000)), "PNG")
+
+
+@pytest.mark.slow
+def test_the_largest_pictures_stay_within_the_memory(tmp_path: Path) -> None:
+    for name, data in big():
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / name).write_bytes(data)
+        (line,) = check(folder)  # a child for each, whose peak is its own
+        assert (line["kind"] == "bomb") == name.startswith("beyond"), line
+
+
+# --- random bytes --------------------------------------------------------------------------------
+
+
+def decodes_or_is_refused(data: bytes) -> None:
+    try:
+        assert MODALITY.decode(data, "x").raw.mode == "RGB"
+    except Unreadable as error:
+        refused = error
+    else:
+        return
+    assert refused.kind in KINDS
+    assert refused.reason
+    assert refused.file == "x"
+
+
+@given(st.binary(max_size=400))
+@example(b"")
+@example(bytes(16))
+@pytest.mark.filterwarnings("ignore")
+def test_random_bytes(data: bytes) -> None:
+    decodes_or_is_refused(data)
+
+
+@given(st.sampled_from(HEADERS), st.binary(max_size=400))
+@pytest.mark.filterwarnings("ignore")
+def test_random_bytes_after_the_first_ones_of_a_format(head: bytes, rest: bytes) -> None:
+    decodes_or_is_refused(head + rest)
+
+
+@given(st.sampled_from(seeds()), st.integers(0, 2_000), st.binary(min_size=1, max_size=30))
+@pytest.mark.filterwarnings("ignore")
+def test_bytes_written_into_a_picture(whole: bytes, place: int, some: bytes) -> None:
+    place %= len(whole)
+    decodes_or_is_refused(whole[:place] + some + whole[place + len(some) :])
+
+
+if __name__ == "__main__":
+    decode_all(Path(sys.argv[1]))
