@@ -2,10 +2,17 @@
 
 import os
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from regraft.verbs.fit import Fitted
 
 # Set before any test imports a library that reads them, and inherited by child processes.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,3 +29,75 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_CACHE_HOME"] = cache.name
     os.environ.pop("REGRAFT_CACHE", None)  # would name the user's again
     config.add_cleanup(cache.cleanup)
+
+
+# Pictures that a small network tells apart, and a model of them ------------------------------------
+
+KINDS = ("disc", "square", "stripes")
+SIDE = 64
+Draw = Callable[[str, int], Image.Image]
+WritePhotos = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def draw() -> Draw:
+    """One of KINDS by a number, which decides all of it."""
+    return draw_one
+
+
+def draw_one(kind: str, number: int) -> Image.Image:
+    rng = np.random.default_rng([KINDS.index(kind), number])
+    picture = Image.fromarray(rng.integers(70, 180, (SIDE, SIDE, 3), dtype=np.uint8))
+    pen, colour = ImageDraw.Draw(picture), tuple(int(v) for v in rng.integers(0, 256, 3))
+    left, top = (int(v) for v in rng.integers(4, 28, 2))
+    box = [left, top, left + (side := int(rng.integers(14, 34))), top + side]
+    if kind == "disc":
+        pen.ellipse(box, fill=colour)
+    elif kind == "square":
+        pen.rectangle(box, fill=colour)
+    else:
+        for x in range(left % 8, SIDE, 8):
+            pen.line([x, 0, x, SIDE], fill=colour, width=2)
+    return picture
+
+
+@pytest.fixture(scope="session")
+def write_photos() -> WritePhotos:
+    """(folder, {class: numbers}, draws={class: kind}) → the folder, with a PNG file for each."""
+
+    def write(
+        folder: Path, numbers: Mapping[str, Sequence[int]], draws: Mapping[str, str] = {}
+    ) -> Path:
+        for name, some in numbers.items():
+            kind = draws.get(name, name.rpartition("/")[2])
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for number in some:
+                draw_one(kind, number).save(folder / name / f"{number:03d}.png")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def photos(write_photos: WritePhotos, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 pictures of each kind in a folder of its name, and 2 more that belong elsewhere."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    write_photos(folder, {kind: range(20) for kind in KINDS})
+    for kind, other in zip(KINDS, KINDS[1:] + KINDS[:1], strict=True):
+        write_photos(folder, {kind: (90, 91)}, {kind: other})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fitted(photos: Path) -> "Fitted":
+    """A model of `photos`, its data and its report: the smallest real run, made once."""
+    from regraft.verbs.fit import fit_and_report
+
+    settings = {"backbone": "efficientnet-lite0", "size": SIDE, "engine": "openvino"}
+    return fit_and_report(photos, parts=(0.5, 0.1, 0.4), resamples=200, **settings)
+
+
+@pytest.fixture(scope="session")
+def bundle(fitted: "Fitted", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of `fitted` as a file."""
+    return fitted.model.save(tmp_path_factory.mktemp("bundle") / "photos.regraft")

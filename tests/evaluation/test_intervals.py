@@ -320,3 +320,14 @@ def test_all_mistakes_are_told_together() -> None:
     told = str(caught.value)
     for word in ("labels", "'recall'", "top5_accuracy needs 6", "resamples", "seed", "groups"):
         assert word in told
+
+
+def test_all_right_is_not_certainty() -> None:
+    """Nine of nine: the exact binomial end of Clopper and Pearson, by scipy."""
+    from scipy.stats import binomtest
+
+    labels = np.arange(9) % 3
+    for probabilities, hits in ((np.eye(3)[labels], 9), (np.eye(3)[(labels + 1) % 3], 0)):
+        found = bootstrap(labels, probabilities, metrics=["accuracy"], seed=0)["accuracy"]
+        exact = binomtest(hits, 9).proportion_ci(0.95, "exact")
+        assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-12)

@@ -292,10 +292,13 @@ def test_what_acts_on_its_surroundings_is_spelled_out(text: str) -> None:
 
 
 def test_the_table_says_what_was_tried_and_how_good_it_is(record: Record) -> None:
-    table = str(Report(record))
+    assert str(Report(record)) == Report(record).table()
+    table = Report(record).table(width=140)
     assert table.startswith("It names the right class for 89 of 100 pictures")
     assert re.search(r"raw pixels +31\.0 % +28\.0–34\.0 % +30\.0 % +1\.4 s", table)
-    assert re.search(r"✓ +two backbones +89\.4 %", table)
+    assert re.search(
+        r"✓ +two backbones · tf_efficientnet_lite0 \+ tf_efficientnet_lite2 +89\.4 %", table
+    )
     assert re.search(r"F1 \(macro\) +0\.\d{3} +0\.\d{3}–0\.\d{3}", table)
     assert re.search(r"Accuracy +89\.4 % ", table)
 
@@ -593,9 +596,9 @@ def test_the_page_is_small_and_quick(make_record: MakeRecord, classes: int) -> N
     assert len(report_page(record).encode()) < 1_500_000
 
     def seconds() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         report_page(record)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(seconds() for _ in range(3)) < 0.2
 

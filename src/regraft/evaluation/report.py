@@ -261,7 +261,8 @@ def _tables(record: Mapping[str, Any]) -> Iterator[Any]:
 def _tried_row(row: Mapping[str, Any]) -> list[str]:
     score = row.get("score") or {}
     facts = [share(score.get("value")), span(score), share(row.get("loo"))]
-    return ["✓" if row.get("kept") else "", row["name"], *facts, duration(row.get("seconds"))]
+    name = " · ".join(text for text in (row["name"], row.get("backbone")) if text)
+    return ["✓" if row.get("kept") else "", name, *facts, duration(row.get("seconds"))]
 
 
 def _metric_row(name: str, metric: Mapping[str, Any]) -> list[str]:

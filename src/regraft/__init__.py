@@ -1,0 +1,72 @@
+"""Graft a pretrained network onto your own data.
+
+    import regraft
+    data   = regraft.load("photos/")
+    model  = regraft.fit(data)
+    report = regraft.evaluate(model, data.test)
+    model.save("photos.regraft");  report.save("report.html")
+
+Names are imported when they are first used, so that ``import regraft`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regraft.backbones.catalog import catalog
+    from regraft.data.dataset import Dataset
+    from regraft.evaluation.report import Report
+    from regraft.model.model import Model
+    from regraft.model.predict import predict, predict_pretrained
+    from regraft.recipe import Recipe
+    from regraft.transfer.ranking import rank
+    from regraft.verbs.demo import demo
+    from regraft.verbs.doctor import doctor
+    from regraft.verbs.evaluate import evaluate
+    from regraft.verbs.fit import fit
+    from regraft.verbs.prepare import load
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "Dataset": "regraft.data.dataset",
+    "Model": "regraft.model.model",
+    "Recipe": "regraft.recipe",
+    "Report": "regraft.evaluation.report",
+    "catalog": "regraft.backbones.catalog",
+    "demo": "regraft.verbs.demo",
+    "doctor": "regraft.verbs.doctor",
+    "evaluate": "regraft.verbs.evaluate",
+    "fit": "regraft.verbs.fit",
+    "load": "regraft.verbs.prepare",
+    "predict": "regraft.model.predict",
+    "predict_pretrained": "regraft.model.predict",
+    "rank": "regraft.transfer.ranking",
+}
+
+__all__ = [
+    "Dataset",
+    "Model",
+    "Recipe",
+    "Report",
+    "__version__",
+    "catalog",
+    "demo",
+    "doctor",
+    "evaluate",
+    "fit",
+    "load",
+    "predict",
+    "predict_pretrained",
+    "rank",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'regraft' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

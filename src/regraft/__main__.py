@@ -1,0 +1,5 @@
+"""``python -m regraft``: the command line."""
+
+from regraft.cli import main
+
+main()

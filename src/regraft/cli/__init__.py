@@ -1,0 +1,55 @@
+"""The command line: one short file per verb, each parse, call, print.
+
+Heavy libraries are imported inside the verbs, so that ``regraft --help`` is there at once.
+"""
+
+from typing import Annotated
+
+import typer
+
+from regraft import __version__
+from regraft.cli import backbones, demo, doctor, evaluate, fit, predict, rank
+from regraft.cli.edge import Verbs, verb
+
+app = typer.Typer(
+    name="regraft",
+    cls=Verbs,
+    help="Graft a pretrained network onto your own pictures.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+for command in (
+    fit.fit,
+    doctor.doctor,
+    rank.rank,
+    evaluate.evaluate,
+    predict.predict,
+    backbones.backbones,
+    demo.demo,
+):
+    app.command()(verb(command))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"regraft {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Graft a pretrained network onto your own pictures."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> None:
+    """The program ``regraft``."""
+    app(prog_name="regraft")

@@ -1,0 +1,120 @@
+"""regraft fit: examples → a model, its report, and how to repeat it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regraft.cli import outputs
+from regraft.cli.edge import Reply, Voice
+from regraft.cli.options import (
+    Backbones,
+    Budget,
+    Engine,
+    Group,
+    Label,
+    Licences,
+    PathColumn,
+    Seed,
+    Size,
+    SplitColumn,
+    given,
+    several,
+)
+from regraft.errors import UsageError
+from regraft.recipe import Recipe
+
+
+def fit(
+    voice: Voice,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder with one sub-folder per class, or a CSV, TSV, Parquet or JSON-lines "
+            "manifest; may be left out where --recipe names it.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to write; by default ./NAME.out"),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Repeat a run; options given here come first."),
+    ] = None,
+    budget: Budget = None,
+    backbone: Backbones = None,
+    size: Size = None,
+    views: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Views of a picture whose features are averaged: centre, whole-mirrored; several "
+            "times or with commas.",
+        ),
+    ] = None,
+    engine: Engine = None,
+    licence: Licences = None,
+    seed: Seed = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRAIN,VALIDATION,TEST",
+            help="Shares of a split that is made here, such as 0.7,0.15,0.15",
+        ),
+    ] = None,
+    label: Label = None,
+    group: Group = None,
+    path_column: PathColumn = None,
+    split_column: SplitColumn = None,
+) -> Reply:
+    """Fit a classifier on your pictures and measure it on those held out."""
+    asked = (Recipe() if recipe is None else _read(recipe)).changed(
+        **given(
+            source=source,
+            budget=budget,
+            backbone=several(backbone),
+            size=size,
+            views=several(views),
+            engine=engine,
+            licence=several(licence),
+            seed=seed,
+            parts=_shares(parts),
+            label=label,
+            group=group,
+            path_column=path_column,
+            split=split_column,
+        )
+    )
+    if not asked.source:
+        raise UsageError("SOURCE: name a folder or a manifest, or give a --recipe with a source")
+    from regraft.verbs.fit import fit_and_report
+
+    folder = out or outputs.default_folder(asked.source)
+    with outputs.made(folder):
+        fitted = fit_and_report(asked.source, asked, progress=voice.progress)
+        paths = outputs.save(fitted, folder)
+    outputs.show(voice, fitted, paths)
+    return Reply(outputs.document(fitted, folder, paths))
+
+
+def _read(file: Path) -> Recipe:
+    """A recipe file; mistakes in it are told with its name."""
+    try:
+        return Recipe.from_toml(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--recipe {file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--recipe {file}: is not text in UTF-8") from None
+    except UsageError as error:
+        raise UsageError(*(f"--recipe {file}: {one}" for one in error.mistakes)) from None
+
+
+def _shares(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(share) for share in text.split(","))
+    except ValueError:
+        raise UsageError(f"--parts: expected shares such as 0.7,0.15,0.15, got {text!r}") from None

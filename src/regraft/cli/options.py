@@ -1,0 +1,96 @@
+"""Options that several verbs share, and how text from the command line becomes a setting."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from regraft.errors import UsageError
+
+
+def network_names(incomplete: str) -> list[str]:
+    """For tab completion: names of the catalog."""
+    from regraft.backbones.catalog import catalog
+
+    return [name for name in catalog() if name.startswith(incomplete)]
+
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A folder with one sub-folder per class, or a CSV, TSV, Parquet or JSON-lines "
+        "manifest.",
+    ),
+]
+Label = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column of a manifest that holds the labels.")
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of what must not be torn apart by a split, such as the patient.",
+    ),
+]
+PathColumn = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column of a manifest that holds the files.")
+]
+SplitColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column that names train, validation or test."),
+]
+Backbones = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backbone",
+        metavar="NAME",
+        help="Pretrained network, several times or with commas; see: regraft backbones.",
+        autocompletion=network_names,
+    ),
+]
+Size = Annotated[
+    int | None, typer.Option(metavar="PIXELS", help="Height and width that the network reads.")
+]
+Licences = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--licence",
+        metavar="NAME",
+        help="Allow only weights under this licence; several times or with commas.",
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What runs the network: openvino, onnxruntime or torch."),
+]
+Seed = Annotated[int | None, typer.Option(metavar="NUMBER", help="Of everything random.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Wall-clock time to use, such as 90s or 10min."),
+]
+
+
+def given(**settings: Any) -> dict[str, Any]:
+    """The settings that were set on the command line."""
+    return {name: value for name, value in settings.items() if value not in (None, (), [])}
+
+
+def several(values: Iterable[str] | None) -> tuple[str, ...]:
+    """``["a,b", "c"]`` → ``("a", "b", "c")``."""
+    return tuple(name.strip() for value in values or () for name in value.split(","))
+
+
+def check_output(option: str, path: Path | None, endings: Sequence[str] = ()) -> None:
+    """Raise UsageError, before the work, for a file that could not be written after it."""
+    if path is None:
+        return
+    if endings and path.suffix.lower() not in endings:
+        raise UsageError(
+            f"{option}: expected a name that ends in {' or '.join(endings)}, got {path}"
+        )
+    if path.is_dir():
+        raise UsageError(f"{option}: {path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option}: the folder {path.parent} does not exist; create it first")

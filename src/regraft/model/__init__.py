@@ -1,0 +1,6 @@
+"""The grafted model: what it is, how it answers, how it is kept.
+
+model     Model: frozen networks, head, classes, calibration, provenance
+predict   files → Predictions, by a Model or by a pretrained network as it is
+packing   Model ⇄ bundle
+"""

@@ -1,0 +1,128 @@
+"""The networks of a bundle: what is told of them, how far it is believed, and where they lie.
+
+A network of a bundle is used from this machine's own catalog where that is the very same network
+(so that cached features serve); else from the bundle's weights under a fingerprint of their own, so
+that a forged bundle can't pass its features off as those of a known network.
+
+What a bundle says of a network only ever chooses among what is here: an architecture that a family
+knows, in a library that is built in. Where its weights came from is told and never followed.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from regraft.backbones.cache import cache_folder, file_hash
+from regraft.backbones.catalog import CatalogRow, Weights, available, catalog, families, row_from
+from regraft.backbones.configs import read_config
+from regraft.backbones.describe import RESERVED_ARGS
+from regraft.backbones.engines import ENGINES
+from regraft.backbones.features import Extractor
+from regraft.backbones.sources import SOURCES
+from regraft.backbones.weights import CARRIERS, fingerprint
+from regraft.errors import BackboneError, BundleError
+from regraft.export.bundle import Bundle
+from regraft.modalities.spec import InputSpec
+from regraft.storage import write_atomically
+
+
+@dataclass(frozen=True)
+class ToldNetwork:
+    """What model.json says of one network."""
+
+    row: CatalogRow
+    spec: InputSpec
+    engine: str
+    fingerprint: str
+
+
+def told_of(one: Extractor) -> dict[str, Any]:
+    """What a bundle says of a network; of the place of its weights only the last name is told."""
+    row = one.row.to_dict()
+    row["weights"] = {**row["weights"], "origin": Path(row["weights"]["origin"]).name}
+    told = {"row": row, "spec": one.spec.to_dict()}
+    return {**told, "engine": one.engine_name, "fingerprint": one.fingerprint}
+
+
+def refusals(told: Mapping[str, Any], views: Sequence[str]) -> Iterator[str]:
+    """What of a `ToldNetwork`, as plain data of the right types, cannot be used here."""
+    row = told["row"]
+    if told["engine"] not in ENGINES:
+        yield f"engine: {told['engine']!r} is not known here"
+    if unknown := [view for view in told["spec"].get("views", ()) if view not in views]:
+        yield f"spec.views: {', '.join(map(repr, unknown))} are not known here"
+    if row["source"] not in SOURCES:
+        yield f"row.source: networks of {row['source']!r} are not read from bundles"
+    family = families().get(row["family"])
+    if family is None or not re.fullmatch(family.matches, f"{row['source']}:{row['architecture']}"):
+        yield f"row.family: {row['family']!r} has no {row['source']}:{row['architecture']}"
+    if reserved := sorted(RESERVED_ARGS & set(row.get("options", {}))):
+        yield f"row.options: {', '.join(reserved)} could load files"
+    for name in ("size_multiple", "min_size"):
+        if row.get(name, 1) < 1:
+            yield f"row.{name}: expected 1 or more, got {row[name]}"
+
+
+def extractor_of(bundle: Bundle, index: int, told: Mapping[str, Any]) -> Extractor:
+    """The network as told, which `refusals` has nothing against. Raises RegraftError."""
+    engine = told["engine"]
+    if ENGINES[engine].version() is None:
+        engine = "torch"  # always there; a report names the engine that ran
+    row = _own(told) or _carried(bundle, index, told["row"])
+    return Extractor(row, InputSpec.from_dict(told["spec"]), engine)
+
+
+def _own(told: Mapping[str, Any]) -> CatalogRow | None:
+    """This machine's own row, if it is the very same network; nothing is downloaded for it."""
+    row = catalog().get(told["row"]["name"])
+    if row is None or not available(row):
+        return None
+    if row.config and CARRIERS[row.weights.kind].locate(row, row.config) is None:
+        return None
+    try:
+        return row if fingerprint(row) == told["fingerprint"] else None
+    except BackboneError:  # what is here is damaged: the bundle's is whole
+        return None
+
+
+def _carried(bundle: Bundle, index: int, told: Mapping[str, Any]) -> CatalogRow:
+    """The row of the bundle, over weights taken out of it into the cache.
+
+    Their folder is named by all that is in it, so that no other bundle can change it.
+    """
+    entry = f"backbone-{index}.safetensors"
+    sha256 = _sha256_of(bundle, entry)
+    config = _config(bundle, index, told) if told.get("config") else b""
+    name = hashlib.sha256(f"{entry} {sha256} ".encode() + config).hexdigest()
+    folder = cache_folder(f"bundled/{name}")
+    if not (folder / entry).is_file() or file_hash(folder / entry) != sha256:
+        bundle.extract(f"backbone-{index}", folder)
+    if config:
+        write_atomically(folder / "config.json", config)
+        read_config(folder / "config.json")  # refuses what could run code
+    weights = Weights("folder", str(folder), entry, sha256=sha256)
+    place = {"weights": asdict(weights), "config": "config.json" if config else ""}
+    return row_from({**told, **place})
+
+
+def _sha256_of(bundle: Bundle, entry: str) -> str:
+    if entry not in bundle.names:
+        raise BundleError(f"{bundle.path}: there is no {entry}, the weights of a network")
+    return str(bundle.manifest["entries"][entry]["sha256"])
+
+
+def _config(bundle: Bundle, index: int, told: Mapping[str, Any]) -> bytes:
+    """The configuration of the architecture, which must be of the architecture's own kind."""
+    config = bundle.document(f"backbone-{index}-config")
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    own = re.sub(r"(Model|ForImageClassification)$", "", told["architecture"]).lower()
+    if not isinstance(kind, str) or re.sub(r"[_-]", "", kind) != own:
+        raise BundleError(
+            f"{bundle.path}: backbone-{index}-config.json is of the kind {kind!r:.60}, and the "
+            f"network is {told['architecture']}"
+        )
+    return json.dumps(config, sort_keys=True).encode()

@@ -1,0 +1,144 @@
+"""Model: a grafted network — frozen backbones, a head, classes, calibration, provenance.
+
+    model = regraft.fit("photos/")
+    model.save("photos.regraft")
+    regraft.Model.load("photos.regraft").predict("new/*.jpg")
+
+A model predicts on anything readable; every input takes the path of training: the same decoder,
+the same InputSpec, the same engine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from regraft.backbones.features import Extractor, Pass, pass_over
+from regraft.backbones.store import Store
+from regraft.errors import BundleError
+from regraft.evaluation.calibration import conformal_sets, softmax
+from regraft.export.bundle import read_bundle, write_bundle
+from regraft.modalities import modality
+from regraft.progress import Progress
+from regraft.transfer.novelty import Novelty
+from regraft.transfer.probe import Head
+
+
+class Answers(NamedTuple):
+    """What a model says of n examples with c classes.
+
+    scores         (n, c) of the head
+    probabilities  (n, c) calibrated
+    sets           (n, c) bool: the conformal set of each
+    unlike         (n,) bool: it looks unlike what the model learned from
+    """
+
+    scores: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float64]
+    sets: npt.NDArray[np.bool_]
+    unlike: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained classifier.
+
+    classes      names in the order of the scores
+    extractors   the frozen networks, their input specs and engines; features side by side
+    head         closed-form classifier on those features
+    temperature  turns scores into calibrated probabilities
+    threshold    of the conformal sets; infinite where too few examples were learned from
+    novelty      tells examples that look unlike those that were learned from
+    record       provenance as plain data: recipe, splits, what was tried, leave-one-out ...
+    """
+
+    classes: tuple[str, ...]
+    extractors: tuple[Extractor, ...]
+    head: Head
+    temperature: float
+    threshold: float
+    novelty: Novelty
+    record: dict[str, Any]
+    modality: str = "image"
+    task: str = "classification"
+
+    def features(
+        self,
+        files: Sequence[str | Path],
+        *,
+        store: Store | None = None,
+        progress: Progress | None = None,
+    ) -> Pass:
+        """Frozen features of files, the backbones side by side; see `Pass`."""
+        return features(self.extractors, files, self.modality, store=store, progress=progress)
+
+    def answer(self, features: npt.NDArray[np.floating]) -> Answers:
+        """Answers for raw features (n, d). Each row is computed by itself.
+
+        Raises BundleError where the head is for other features than these.
+        """
+        if features.shape[1] != (width := sum(self.head.scaling.widths)):
+            raise BundleError(
+                f"the head reads {width} features and the networks give {features.shape[1]}: this "
+                "is no model; get it again, or make it anew with `regraft fit`"
+            )
+        scores = self.head.scores(features)
+        return Answers(
+            scores,
+            softmax(scores, self.temperature),
+            conformal_sets(scores, self.threshold),
+            self.novelty.unlike(self.head.scaling(features)),
+        )
+
+    def predict(self, source: Any, **settings: Any) -> "Any":
+        """Predictions for a file, a folder, a glob or a list of files; see `regraft.predict`."""
+        from regraft.model.predict import predict
+
+        return predict(self, source, **settings)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the bundle: one file, whole or not at all. Raises StorageError."""
+        from regraft.model.packing import pack
+
+        documents, tensors, files = pack(self)
+        write_bundle(Path(path), documents, tensors, files=files)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a bundle; nothing else is needed, nor is any code in it run. Raises BundleError."""
+        from regraft.model.packing import unpack
+
+        return cls(**unpack(read_bundle(Path(path))))
+
+
+def features(
+    extractors: Sequence[Extractor],
+    files: Sequence[str | Path],
+    kind: str,
+    *,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    shas: Sequence[Any] | None = None,
+) -> Pass:
+    """One pass per extractor, the features side by side."""
+    opened = store or Store()
+    try:
+        passes = [
+            pass_over(files, modality(kind), opened, one, progress, shas) for one in extractors
+        ]
+    finally:
+        if store is None:
+            opened.close()
+    wide = np.hstack([p.features for p in passes if p.features is not None])
+    widths = tuple(w for p in passes for w in p.widths)
+    looks = tuple(_worst(seen) for seen in zip(*(p.looks for p in passes), strict=True))
+    return Pass(passes[0].shas, looks, wide, widths)
+
+
+def _worst(looks: Sequence[Any]) -> Any:
+    """The verdict if any pass had one, else the facts."""
+    return next((look for look in looks if hasattr(look, "reason")), looks[0])

@@ -1,0 +1,215 @@
+"""Model ⇄ bundle: which entry holds what.
+
+    model.json             classes, calibration, and per network what `carried` tells of it
+    record.json            provenance: recipe, splits, what was tried, findings
+    head, novelty          .safetensors
+    backbone-N             .safetensors: weights; -config.json where the architecture needs one
+
+Nothing of a bundle is believed: every document and array is looked at before any of it is used.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from regraft.backbones.sources import SOURCES
+from regraft.backbones.weights import row_file, weight_file
+from regraft.errors import BundleError, RegraftError, UsageError
+from regraft.export.bundle import Bundle
+from regraft.modalities import modality
+from regraft.model.carried import ToldNetwork, extractor_of, refusals, told_of
+from regraft.model.plain import misfits
+from regraft.transfer.novelty import Novelty
+from regraft.transfer.probe import Head
+
+if TYPE_CHECKING:
+    from regraft.model.model import Model
+
+TASKS = ("classification",)
+
+Parts = tuple[dict[str, Any], dict[str, Any], dict[str, Path]]
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+def pack(model: "Model") -> Parts:
+    """Documents, tensors and files of the bundle.
+
+    Raises UsageError for networks of a plugin, which `unpack` would not take.
+    """
+    foreign = [one.row for one in model.extractors if one.row.source not in SOURCES]
+    if foreign:
+        raise UsageError(
+            *(
+                f"{row.name}: networks of {row.source!r} cannot be kept in a bundle"
+                for row in foreign
+            )
+        )
+    documents = {
+        "model": {
+            "task": model.task,
+            "modality": model.modality,
+            "classes": list(model.classes),
+            "temperature": model.temperature,
+            "threshold": None if math.isinf(model.threshold) else model.threshold,
+            "backbones": [told_of(one) for one in model.extractors],
+        },
+        "record": model.record,
+    }
+    files = {}
+    for i, one in enumerate(model.extractors):
+        files[f"backbone-{i}"] = weight_file(one.row)
+        if one.row.config:
+            config = row_file(one.row, one.row.config)
+            documents[f"backbone-{i}-config"] = json.loads(config.read_bytes())
+    tensors = {"head": model.head.tensors(), "novelty": model.novelty.tensors()}
+    return documents, tensors, files
+
+
+@dataclass(frozen=True)
+class ToldModel:
+    """What model.json says."""
+
+    task: str
+    modality: str
+    classes: tuple[str, ...]
+    temperature: float
+    threshold: float | None
+    backbones: tuple[ToldNetwork, ...]
+
+
+def unpack(bundle: Bundle) -> dict[str, Any]:
+    """Arguments of `Model`. Raises BundleError where the bundle does not hold a model."""
+    told, record = bundle.document("model"), bundle.document("record")
+    head, novelty = bundle.tensors("head"), bundle.tensors("novelty")
+    _refuse(bundle, [*misfits(ToldModel, told, "model."), *_wrong_record(record)])
+    _refuse(bundle, [*_wrong_model(told), *_wrong_head(head, told), *_wrong_novelty(novelty, head)])
+    try:
+        extractors = [extractor_of(bundle, i, b) for i, b in enumerate(told["backbones"])]
+    except BundleError:
+        raise
+    except RegraftError as error:
+        _refuse(bundle, [str(error)])
+        raise
+    return {
+        "task": told["task"],
+        "modality": told["modality"],
+        "classes": tuple(told["classes"]),
+        "temperature": float(told["temperature"]),
+        "threshold": math.inf if told["threshold"] is None else float(told["threshold"]),
+        "extractors": tuple(extractors),
+        "head": Head.from_tensors(head),
+        "novelty": Novelty.from_tensors(novelty),
+        "record": record,
+    }
+
+
+def _refuse(bundle: Bundle, mistakes: Sequence[str]) -> None:
+    """Raise BundleError with all mistakes, if there are any."""
+    if mistakes:
+        more = f" and {len(mistakes) - 10} more" if len(mistakes) > 10 else ""
+        raise BundleError(
+            f"{bundle.path}: does not hold a model that this version can use: "
+            f"{'; '.join(mistakes[:10])}{more}; get it again, or make it anew with `regraft fit`"
+        )
+
+
+def _wrong_model(told: dict[str, Any]) -> Iterator[str]:
+    if told["task"] not in TASKS:
+        yield f"model.task: {told['task']!r:.60} is not one of {', '.join(TASKS)}"
+    classes = told["classes"]
+    if len(classes) < 2 or len(set(classes)) < len(classes) or "" in classes:
+        yield "model.classes: expected two names or more, each once"
+    if told["temperature"] <= 0:
+        yield f"model.temperature: expected a number above 0, got {told['temperature']}"
+    if told["threshold"] is not None and told["threshold"] < 0:
+        yield f"model.threshold: expected 0 or more, got {told['threshold']}"
+    if not told["backbones"]:
+        yield "model.backbones: there is none"
+    try:
+        views = modality(told["modality"]).views
+    except UsageError as error:
+        yield f"model.{error}"
+        return
+    for i, network in enumerate(told["backbones"]):
+        yield from (f"model.backbones[{i}].{reason}" for reason in refusals(network, views))
+
+
+# Parts of the record that are read again, and what they are.
+RECORD = {
+    "name": str,
+    **dict.fromkeys(("recipe", "chosen", "split", "examples", "leave_one_out"), dict),
+    **dict.fromkeys(("backbones", "tried", "reproduce"), list),
+}
+
+
+def _wrong_record(record: Any) -> Iterator[str]:
+    if not isinstance(record, dict):
+        yield f"record: expected an object, got {record!r:.60}"
+        return
+    for name, kind in RECORD.items():
+        if not isinstance(record.get(name, kind()), kind):
+            yield f"record.{name}: expected {kind.__name__}, got {record[name]!r:.60}"
+
+
+class _Array(NamedTuple):
+    """What an array of a bundle must be.
+
+    kinds  of dtype, as NumPy's letters tell them
+    shape  a number, or a letter that stands for the same number everywhere
+    """
+
+    kinds: str
+    shape: tuple[str | int, ...]
+
+
+# b blocks, d columns, c classes; 1 more for the intercept
+HEAD = {
+    "shift": _Array("f", ("d",)),
+    "factor": _Array("f", ("d",)),
+    "widths": _Array("i", ("b",)),
+    "coefficients": _Array("f", ("d+1", "c")),
+    "weights": _Array("f", ("b",)),
+    "lam": _Array("f", (1,)),
+}
+NOVELTY = {
+    "mean": _Array("f", ("d",)),
+    "basis": _Array("f", ("d", "k")),
+    "spread": _Array("f", ("k",)),
+    "limits": _Array("f", (2,)),
+}
+
+
+def _wrong_head(head: Tensors, told: dict[str, Any]) -> Iterator[str]:
+    told_widths = np.ravel(head.get("widths", ()))
+    widths = [int(w) for w in told_widths if w > 0] if told_widths.dtype.kind == "i" else []
+    sizes = {"d": sum(widths), "d+1": sum(widths) + 1, "b": len(widths)}
+    yield from _wrong_arrays("head", head, HEAD, {**sizes, "c": len(told["classes"])})
+
+
+def _wrong_novelty(novelty: Tensors, head: Tensors) -> Iterator[str]:
+    sizes = {"d": len(np.ravel(head.get("shift", ()))), "k": np.size(novelty.get("spread", ()))}
+    limits = np.ravel(novelty.get("limits", ()))
+    finite = {**novelty, "limits": np.where(limits == np.inf, 0, limits)}  # inf: nothing is unlike
+    yield from _wrong_arrays("novelty", finite, NOVELTY, sizes)
+    if not (limits[:1] > 0).all() or not (np.ravel(novelty.get("spread", ())) > 0).all():
+        yield "novelty: spread and residual: expected numbers above 0"
+
+
+def _wrong_arrays(
+    where: str, given: Tensors, expected: Mapping[str, _Array], sizes: Mapping[str, int]
+) -> Iterator[str]:
+    if given.keys() != expected.keys():
+        yield f"{where}: expected the arrays {', '.join(expected)}, got {', '.join(given)}"
+        return
+    for name, wanted in expected.items():
+        array, shape = given[name], tuple(sizes.get(str(n), n) for n in wanted.shape)
+        if array.dtype.kind not in wanted.kinds or array.shape != shape:
+            yield f"{where}.{name}: is {array.dtype} {array.shape}, expected {shape}"
+        elif not np.isfinite(array).all():
+            yield f"{where}.{name}: holds numbers that are not finite"

@@ -1,0 +1,294 @@
+"""predict: a Model, or a pretrained network as it is, and files → Predictions."""
+
+import glob
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regraft.backbones.catalog import find
+from regraft.backbones.features import Extractor
+from regraft.backbones.store import Store
+from regraft.data.dataset import Dataset
+from regraft.data.sources import load
+from regraft.errors import DataError, Unreadable, UsageError
+from regraft.modalities import modality
+from regraft.model.model import Answers, Model
+from regraft.progress import Progress, Quiet
+
+CHUNK = 2048  # files whose features are in memory at once
+MEMORY = "<memory>"  # what an example without a file is called
+LISTED = 20  # files that one message names
+
+# Modes of PIL and what keeps them as they are; others become RGB or RGBA first.
+WITHOUT_LOSS = {
+    **dict.fromkeys(("1", "L", "LA", "P", "I;16", "RGB", "RGBA"), "PNG"),
+    **dict.fromkeys(("CMYK", "F", "I", "I;16B", "YCbCr"), "TIFF"),
+}
+ORIENTATION = 0x0112  # EXIF tag
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one example.
+
+    file         as the user named it
+    label        most probable class; None where the file cannot be read
+    probability  calibrated, of that class
+    top          the most probable classes with their probabilities
+    set          conformal set: classes that cannot be ruled out at the model's coverage
+    unlike       the example looks unlike those that the model learned from
+    error        why there is no answer
+    """
+
+    file: str
+    label: str | None = None
+    probability: float | None = None
+    top: tuple[tuple[str, float], ...] = ()
+    set: tuple[str, ...] = ()
+    unlike: bool = False
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+class Predictions(list[Prediction]):
+    """Answers in the order of the examples."""
+
+    def to_json(self) -> str:
+        """One JSON array."""
+        return json.dumps([p.to_dict() for p in self], ensure_ascii=False)
+
+    def to_json_lines(self) -> str:
+        """One JSON object a line."""
+        return "".join(json.dumps(p.to_dict(), ensure_ascii=False) + "\n" for p in self)
+
+    def to_csv(self) -> str:
+        """file, label, probability, set (classes joined by |), unlike, error."""
+        import csv
+
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["file", "label", "probability", "set", "unlike", "error"])
+        for p in self:
+            row = [p.file, p.label, p.probability, "|".join(p.set), p.unlike, p.error]
+            writer.writerow(["" if value is None else value for value in row])
+        return out.getvalue()
+
+
+def predict(
+    model: Model | str | Path,
+    source: Any,
+    *,
+    top: int = 5,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Predictions:
+    """Answer for a file, a folder, a glob, a list of files, a Dataset, bytes or a PIL picture.
+
+    top  how many classes to list for each example
+
+    A file that cannot be read gets an answer with `error`. Raises DataError where there is no file
+    at all, UsageError for a wrong parameter.
+    """
+    return Predictions(predict_in_turn(model, source, top=top, store=store, progress=progress))
+
+
+def predict_in_turn(
+    model: Model | str | Path,
+    source: Any,
+    *,
+    top: int = 5,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Prediction]:
+    """As `predict`, one after the other, with bounded memory."""
+    model = model if isinstance(model, Model) else Model.load(model)
+    _refuse_top(top)
+    if _in_memory(source):
+        yield from _answer_in_memory(model, source, top)
+        return
+    names = files(source, model.modality)
+    for start in range(0, len(names), CHUNK):
+        some = names[start : start + CHUNK]
+        seen = model.features(some, store=store, progress=progress)
+        reasons = {i: verdict.reason for i, verdict in seen.verdicts.items()}
+        yield from _answers(model, some, seen.features, reasons, top)
+
+
+def _refuse_top(top: int) -> None:
+    if not isinstance(top, int) or top < 1:
+        raise UsageError(f"top: expected 1 or more, got {top!r}")
+
+
+def files(source: Any, kind: str) -> list[str]:
+    """The files that a source names: as given, a folder's (recursively) or a glob's, in order.
+
+    Raises DataError that names all sources without a file, UsageError for what names none.
+    """
+    if isinstance(source, list | tuple):
+        return _files_of_all(source, kind)
+    if isinstance(source, Dataset):
+        text, found = "the dataset", source.table["path"].to_list()
+    elif isinstance(source, str | os.PathLike):
+        text = os.fsdecode(source)
+        found = _found(os.path.expanduser(text), kind)
+    else:
+        raise UsageError(
+            "source: expected a file, a folder, a glob, a list of these, a Dataset, bytes or a PIL "
+            f"picture, got {type(source).__name__}"
+        )
+    if not found:
+        raise DataError(f"{text}: no such file, folder or pattern, or nothing readable in it")
+    return found
+
+
+def _files_of_all(sources: Sequence[Any], kind: str) -> list[str]:
+    found, wrong = [], []
+    for one in sources:
+        try:
+            found += files(one, kind)
+        except DataError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = [f"and {len(wrong) - LISTED} more"] if len(wrong) > LISTED else []
+        raise DataError("\n".join([*wrong[:LISTED], *more]))
+    if not found:
+        raise DataError("source: the list is empty; expected files, folders or globs")
+    return found
+
+
+def _found(text: str, kind: str) -> list[str]:
+    if os.path.isdir(text):
+        return list(load(text, modality=kind).table["path"])
+    if os.path.exists(text):
+        return [text]
+    return sorted(name for name in glob.glob(text, recursive=True) if os.path.isfile(name))
+
+
+def _answers(
+    model: Model, names: Sequence[str], features: Any, errors: dict[int, str], top: int
+) -> Iterator[Prediction]:
+    answers = model.answer(features)
+    for i, name in enumerate(names):
+        if i in errors:
+            yield Prediction(name, error=errors[i])
+        else:
+            yield _prediction(model, name, answers, i, top)
+
+
+def _prediction(model: Model, name: str, answers: Answers, i: int, top: int) -> Prediction:
+    p, classes = answers.probabilities[i], model.classes
+    order = np.argsort(-p, kind="stable")
+    return Prediction(
+        file=name,
+        label=classes[order[0]],
+        probability=float(p[order[0]]),
+        top=tuple((classes[k], float(p[k])) for k in order[:top]),
+        set=tuple(classes[k] for k in order if answers.sets[i, k]),
+        unlike=bool(answers.unlike[i]),
+    )
+
+
+def _in_memory(source: Any) -> bool:
+    return isinstance(source, bytes) or hasattr(source, "convert")
+
+
+def _answer_in_memory(model: Model, source: Any, top: int) -> Iterator[Prediction]:
+    """The answer for encoded bytes or a PIL picture, without the store."""
+    try:
+        data = source if isinstance(source, bytes) else _encoded(source)
+        vectors = [_vector(one, model.modality, data) for one in model.extractors]
+    except Unreadable as error:
+        yield Prediction(MEMORY, error=error.reason)
+        return
+    yield from _answers(model, [MEMORY], np.concatenate(vectors)[None], {}, top)
+
+
+def _vector(one: Extractor, kind: str, data: bytes) -> Any:
+    made = modality(kind)
+    raw = made.decode(data, MEMORY, one.spec).raw
+    vectors = [one.engine.run(made.prepare(raw, one.spec, view)) for view in one.spec.views]
+    return vectors[0] if len(vectors) == 1 else np.mean(vectors, axis=0)
+
+
+def _encoded(picture: Any) -> bytes:
+    """A PIL picture without loss, so that it takes the same path as a file."""
+    from PIL.Image import Exif
+
+    exif, out = Exif(), io.BytesIO()
+    try:
+        picture.load()  # a file that was opened is read only now
+        exif[ORIENTATION] = picture.getexif().get(ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Unreadable(MEMORY, "damaged", f"the picture cannot be read: {error}") from None
+    if picture.mode not in WITHOUT_LOSS:
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    picture.save(out, WITHOUT_LOSS[picture.mode], exif=exif)
+    return out.getvalue()
+
+
+def predict_pretrained(
+    name: str,
+    source: Any,
+    *,
+    top: int = 5,
+    size: int | None = None,
+    progress: Progress | None = None,
+) -> Predictions:
+    """Answers of a pretrained network with its own classes (ImageNet's for the default).
+
+    name    of the catalog, or such as ``timm:resnet18``; see `regraft backbones`
+    source  as for `predict`
+    size    of the input in pixels; None: the network's own
+
+    Nothing is trained; the probabilities are the network's own and not calibrated here.
+    """
+    from regraft.backbones.network import class_names, load_network
+
+    _refuse_top(top)
+    row = find(name)
+    spec = replace(row.spec.at(size), views=("centre",))
+    named = [source] if _in_memory(source) else files(source, "image")
+    classes, network = class_names(row), load_network(row, spec)
+    answers = Predictions()
+    with (progress or Quiet()).stage(f"answers of {row.name}", len(named)) as advance:
+        for one in named:
+            answers.append(_from_logits(one, network, classes, spec, top))
+            advance(1)
+    return answers
+
+
+def _from_logits(source: Any, network: Any, classes: list[str], spec: Any, top: int) -> Prediction:
+    import torch
+
+    kind, file = modality("image"), MEMORY if _in_memory(source) else source
+    try:
+        raw = kind.decode(_bytes_of(source), file, spec).raw
+    except Unreadable as error:
+        return Prediction(file, error=error.reason)
+    pixels = torch.from_numpy(kind.prepare(raw, spec, "centre").copy())
+    with torch.inference_mode():
+        p = network.logits(pixels[None])[0].softmax(0).numpy()
+    order = np.argsort(-p, kind="stable")[:top]
+    best = tuple((classes[k], float(p[k])) for k in order)
+    return Prediction(file, best[0][0], best[0][1], best)
+
+
+def _bytes_of(source: Any) -> bytes:
+    if _in_memory(source):
+        return source if isinstance(source, bytes) else _encoded(source)
+    if not os.path.isfile(source):  # a pipe or a device may never end
+        raise Unreadable(source, "not-a-file", "not a regular file")
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror or error}"
+        raise Unreadable(source, "no-access", reason) from None

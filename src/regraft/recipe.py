@@ -1,0 +1,187 @@
+"""Recipe: everything that was asked for, as plain data, so that a run repeats.
+
+A field that is empty or None was left to Regraft; what it chose stands in the model's record.
+"""
+
+import difflib
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+from regraft.errors import UsageError
+
+UNITS = {
+    **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
+}
+TEXTS = ("source", "label", "path_column", "group", "split", "engine")
+LISTS = ("backbone", "views", "licence")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a `fit` is asked to do.
+
+    source       what the examples were loaded from, as the user named it
+    label, path_column, group, split  names of a manifest's columns
+    backbone     names of pretrained networks; several make an ensemble of probes; empty: chosen
+    size         picture size in pixels; None: chosen
+    views        views of a picture whose features are averaged; empty: chosen
+    engine       what runs the network; None: the fastest here
+    licence      licences that weights may have, such as ``apache-2.0``; empty: any
+    parts        shares of train, validation and test where the split is made here
+    seed         of everything random
+    budget       seconds of wall-clock time that may be used
+    coverage     share of conformal sets that hold the truth
+    resamples    of the bootstrap
+    """
+
+    source: str = ""
+    label: str | None = None
+    path_column: str | None = None
+    group: str | None = None
+    split: str | None = None
+    backbone: tuple[str, ...] = ()
+    size: int | None = None
+    views: tuple[str, ...] = ()
+    engine: str | None = None
+    licence: tuple[str, ...] = ()
+    parts: tuple[float, ...] = (0.7, 0.15, 0.15)
+    seed: int = 0
+    budget: float = 60.0
+    coverage: float = 0.9
+    resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        asked: Any = self  # from TOML or a command line the fields have other types
+        for name in LISTS:
+            object.__setattr__(self, name, _as_tuple(getattr(self, name)))
+        if isinstance(asked.parts, list):
+            object.__setattr__(self, "parts", tuple(asked.parts))
+        if isinstance(asked.budget, str):
+            with suppress(UsageError):  # told below, with everything else that is wrong
+                object.__setattr__(self, "budget", seconds(asked.budget))
+        if mistakes := list(self._mistakes()):
+            raise UsageError(*mistakes)
+
+    def _mistakes(self) -> Iterator[str]:
+        yield from self._wrong_texts()
+        if self.size is not None and not (_is_whole(self.size) and 8 <= self.size <= 2048):
+            yield f"size: expected 8 to 2048 pixels, got {self.size!r}"
+        if not _is_whole(self.seed) or self.seed < 0:
+            yield f"seed: expected a whole number of 0 or more, got {self.seed!r}"
+        if not _is_number(self.budget) or self.budget <= 0:
+            yield f"budget: expected a time above 0 such as 90s or 10min, got {self.budget!r}"
+        if not _is_number(self.coverage) or not 0 < self.coverage < 1:
+            yield f"coverage: expected a share between 0 and 1, got {self.coverage!r}"
+        if not _is_whole(self.resamples) or self.resamples < 100:
+            yield f"resamples: expected 100 or more, got {self.resamples!r}"
+        yield from self._wrong_parts()
+
+    def _wrong_texts(self) -> Iterator[str]:
+        for name in TEXTS:
+            value, may_be_none = getattr(self, name), name != "source"
+            if not _is_text(value) and not (value is None and may_be_none):
+                yield f"{name}: expected text in UTF-8, got {value!r}"
+        for name in LISTS:
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or not all(_is_text(v) and v for v in value):
+                yield f"{name}: expected one name or several, got {value!r}"
+
+    def _wrong_parts(self) -> Iterator[str]:
+        numbers = isinstance(self.parts, tuple) and all(map(_is_number, self.parts))
+        good = numbers and len(self.parts) == 3 and abs(sum(self.parts) - 1) < 1e-6
+        if not good or min(self.parts) < 0 or self.parts[0] <= 0:
+            yield f"parts: expected three shares that add up to 1, got {self.parts!r}"
+
+    def changed(self, /, **settings: Any) -> Self:
+        """The same recipe with some fields set.
+
+        Raises UsageError naming every unknown field and every wrong value.
+        """
+        unknown = [_unknown(name) for name in settings if name not in _names()]
+        try:
+            made = replace(self, **{k: v for k, v in settings.items() if k in _names()})
+        except UsageError as error:
+            raise UsageError(*unknown, *error.mistakes) from None
+        if unknown:
+            raise UsageError(*unknown)
+        return made
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read `to_dict` back. Raises UsageError naming everything that is wrong."""
+        if not isinstance(record, Mapping):
+            raise UsageError(f"recipe: expected settings by their names, got {record!r:.80}")
+        return cls().changed(**record)
+
+    def to_toml(self) -> str:
+        """As TOML; fields that were left to Regraft are absent."""
+        left = {k: v for k, v in type(self)().to_dict().items() if v in (None, [], "")}
+        asked = {k: v for k, v in self.to_dict().items() if k not in left or v != left[k]}
+        return "".join(f"{name} = {_toml(value)}\n" for name, value in asked.items())
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Read `to_toml` back, or what a person wrote. Raises UsageError."""
+        try:
+            return cls.from_dict(tomllib.loads(text))
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise UsageError(f"recipe: not valid TOML: {error}") from None
+
+
+def seconds(text: str) -> float:
+    """``90s``, ``10min``, ``1.5h`` or a plain number of seconds → seconds. Raises UsageError."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([a-z]*)", text.strip().lower())
+    if not found or found[2] not in UNITS:
+        raise UsageError(f"budget: expected a time such as 90s, 10min or 1h, got {text!r}")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _as_tuple(value: Any) -> Any:
+    """Names as a tuple, from a list or from text with commas; what is neither stays as it is."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(","))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.encode() or True)
+    except UnicodeEncodeError:  # a file name that is no text: neither TOML nor a page can say it
+        return False
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _toml(value: Any) -> str:
+    """JSON is TOML but for two things: halves of a character, and DEL as it is."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _names() -> list[str]:
+    return [f.name for f in fields(Recipe)]
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, _names(), 1)
+    hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(_names())}"
+    return f"{name}: no such setting{hint}"

@@ -1,0 +1,140 @@
+"""Which networks, at which size, by which views: what is tried first, what is compared with it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from regraft.backbones.catalog import DEFAULT, CatalogRow, available, catalog, find
+from regraft.backbones.engines import ENGINES, engine_kind
+from regraft.errors import UsageError
+from regraft.modalities.spec import InputSpec
+from regraft.recipe import Recipe
+
+MIRRORED = ("centre", "whole-mirrored")
+SMALL = 128  # pixels: the first size for pictures that are far smaller than the network's own input
+TINY = 96
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An input, and why it was chosen, by the name of the setting."""
+
+    spec: InputSpec
+    reasons: dict[str, str]
+
+
+def networks(recipe: Recipe, views: Sequence[str] | None = None) -> list[CatalogRow]:
+    """Catalog rows to use: those asked for; else the default first, then others that are here.
+
+    views  those that there are; None: what the recipe asks for is not compared with them
+
+    Raises UsageError with all that cannot be obeyed: names, licences, size, views and engine;
+    MissingExtra where the engine is not installed.
+    """
+    mistakes = [*_wrong_views(recipe, views), *_wrong_engine(recipe)]
+    rows = []
+    for name in recipe.backbone:
+        try:
+            rows.append(find(name))
+        except UsageError as error:
+            mistakes += error.mistakes
+    mistakes += [f"backbone: {_licence(row, recipe)}" for row in rows if not _allowed(row, recipe)]
+    mistakes += [f"size: {_reads(row, recipe)}" for row in rows if not _readable(row, recipe)]
+    if mistakes:
+        raise UsageError(*mistakes)
+    if recipe.engine is not None:
+        engine_kind(recipe.engine)
+    return rows or _here(recipe)
+
+
+def _here(recipe: Recipe) -> list[CatalogRow]:
+    """What fits the recipe and is on this machine, the default first."""
+    fitting = [row for row in catalog().values() if _allowed(row, recipe) and available(row)]
+    here = [row for row in fitting if _readable(row, recipe)]
+    here.sort(key=lambda row: (row.name != DEFAULT, -(row.upstream_score or 0)))
+    if here:
+        return here
+    if fitting:
+        raise UsageError(*(f"size: {_reads(row, recipe)}" for row in fitting))
+    raise UsageError(
+        "backbone: no network on this machine has weights under "
+        f"{', '.join(recipe.licence) or 'any licence'}; `regraft backbones` lists all"
+    )
+
+
+def _wrong_views(recipe: Recipe, views: Sequence[str] | None) -> Iterator[str]:
+    if views is not None:
+        for view in (view for view in recipe.views if view not in views):
+            yield f"views: {view!r} is not one of {', '.join(views)}"
+
+
+def _wrong_engine(recipe: Recipe) -> Iterator[str]:
+    if recipe.engine is not None and recipe.engine not in ENGINES:
+        yield f"engine: {recipe.engine!r} is not known; choose one of {', '.join(ENGINES)}"
+
+
+def _readable(row: CatalogRow, recipe: Recipe) -> bool:
+    size = recipe.size
+    return size is None or (size >= row.min_size and size % row.size_multiple == 0)
+
+
+def _reads(row: CatalogRow, recipe: Recipe) -> str:
+    of = f", a multiple of {row.size_multiple}" if row.size_multiple > 1 else ""
+    return f"{row.name} reads {row.min_size} pixels or more{of}; got {recipe.size}"
+
+
+def _allowed(row: CatalogRow, recipe: Recipe) -> bool:
+    allowed = {name.casefold() for name in recipe.licence}
+    return not allowed or row.licence_weights.casefold() in allowed
+
+
+def _licence(row: CatalogRow, recipe: Recipe) -> str:
+    return (
+        f"{row.name}: the licence of its weights is {row.licence_weights}; you allow "
+        f"{', '.join(recipe.licence)}"
+    )
+
+
+def first_input(row: CatalogRow, recipe: Recipe, sizes: Sequence[int]) -> Choice:
+    """The input to begin with.
+
+    sizes  of some of the user's pictures: their shorter sides in pixels
+
+    The whole shorter side is kept (crop 1.0): upstream crops throw away a quarter of the picture,
+    and objects appear larger than in training (Touvron et al. 2019, 1906.06423).
+    """
+    reasons: dict[str, str] = {}
+    spec = replace(row.spec, crop_fraction=1.0)
+    if recipe.views:
+        spec = replace(spec, views=recipe.views)
+    if recipe.size is not None:
+        return Choice(spec.at(recipe.size), reasons)
+    if _small(row, sizes):
+        size = fitting(row, SMALL)
+        reasons["size"] = f"{size} px: the pictures are small ({median(sizes):.0f} px)"
+        return Choice(spec.at(size), reasons)
+    reasons["size"] = f"{spec.size} px: the network's own"
+    return Choice(spec, reasons)
+
+
+def candidates(row: CatalogRow, first: InputSpec, recipe: Recipe) -> list[Choice]:
+    """Other inputs that are worth a comparison with the first; nothing that the user has set."""
+    found = []
+    if recipe.size is None and first.size < row.spec.size:
+        for size in {fitting(row, TINY), row.spec.size} - {first.size}:
+            why = f"{size} px: the least leave-one-out error of the sizes tried"
+            found.append(Choice(first.at(size), {"size": why}))
+    elif not recipe.views and first.size >= row.spec.size:
+        why = "centre and the whole picture mirrored: a lower leave-one-out error than one view"
+        found.append(Choice(replace(first, views=MIRRORED), {"views": why}))
+    return sorted(found, key=lambda choice: choice.spec.size)
+
+
+def _small(row: CatalogRow, sizes: Sequence[int]) -> bool:
+    return bool(sizes) and median(sizes) < row.spec.size / 2
+
+
+def fitting(row: CatalogRow, size: int) -> int:
+    """The next size in pixels that the network can read."""
+    size = max(size, row.min_size)
+    return -(-size // row.size_multiple) * row.size_multiple

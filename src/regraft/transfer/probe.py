@@ -1,0 +1,286 @@
+"""The probe: a closed-form head on frozen features of all blocks, selected by leave-one-out.
+
+    head, left_out, error = fit_head(features, labels, classes=10, widths=network.block_widths)
+
+features → BlockScaling → block weights (subsample) → λ (all rows) → Head; the leave-one-out scores
+then give temperature, conformal sets, label-noise scores and the ranking of backbones at no further
+cost. Linear heads on all layers come near full fine-tuning: Head2Toe, Evci et al. 2201.03529.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from regraft.errors import DataError, UsageError
+from regraft.transfer.block_weights import Sample
+from regraft.transfer.block_weights import weigh as weigh_blocks
+from regraft.transfer.ridge import (
+    LAMBDAS,
+    Groups,
+    Inverse,
+    Matrix,
+    Moments,
+    dual_spectrum,
+    from_dual,
+    members,
+    search,
+)
+from regraft.transfer.scaling import Array, BlockScaling, Integers, mean_and_variance
+from regraft.transfer.streaming import Pool, left_out_scores
+
+PRIMAL_ABOVE = 2.0  # rows for each column: above, ZᵀZ is decomposed instead of K
+SEARCH_ABOVE = 500  # rows: above, a search with few inverses beats a decomposition of K
+CHUNK = 4096  # rows that the primal takes at a time from features in memory
+
+NO_ROWS = "features: there are no rows to learn from"
+
+
+@dataclass(frozen=True)
+class Head:
+    """Linear classifier on raw frozen features.
+
+    scaling       raw (d,) → normalised and weighted (d,)
+    coefficients  (d + 1, c), the intercept last
+    weights       (blocks,) kernel weight of each block, mean 1
+    lam           λ relative to the mean diagonal of the kernel
+    """
+
+    scaling: BlockScaling
+    coefficients: Matrix
+    weights: tuple[float, ...]
+    lam: float
+
+    def scores(self, features: Array) -> Matrix:
+        """(n, d) raw features → (n, c) scores, about 1 for the class and 0 for the others.
+
+        Each row is computed alone, so that its scores don't depend on what comes with it: a product
+        of one row and of many may differ in the last bit.
+        """
+        rows = self.scaling(features)
+        return np.matmul(rows[:, None], self.coefficients[:-1])[:, 0] + self.coefficients[-1]
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays for the bundle; `from_tensors` reads them back bit for bit."""
+        return {
+            "shift": np.asarray(self.scaling.shift),
+            "factor": np.asarray(self.scaling.factor),
+            "widths": np.asarray(self.scaling.widths, np.int64),
+            "coefficients": self.coefficients,
+            "weights": np.asarray(self.weights),
+            "lam": np.asarray([self.lam]),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[Any]]) -> "Head":
+        """The head whose `tensors` these are."""
+        widths = tuple(int(w) for w in tensors["widths"])
+        scaling = BlockScaling(tensors["shift"], tensors["factor"], widths)
+        weights = tuple(float(w) for w in tensors["weights"])
+        return cls(scaling, tensors["coefficients"], weights, float(tensors["lam"][0]))
+
+
+class HeadFit(NamedTuple):
+    """A head and what leave-one-out says of it: scores (n, c) and the mean squared error."""
+
+    head: Head
+    left_out: Matrix
+    error: float
+
+
+def one_hot(labels: Integers, classes: int) -> Matrix:
+    """(n,) int → (n, classes) of zeros and ones."""
+    return np.eye(classes)[labels]
+
+
+Chunks = Callable[[], Iterable[tuple[Array, Integers]]]
+
+
+def fit_head(
+    features: Array,
+    labels: Integers,
+    *,
+    classes: int,
+    widths: Sequence[int],
+    groups: Integers | None = None,
+    seed: int = 0,
+    lambdas: Array = LAMBDAS,
+    weigh: bool = True,
+) -> HeadFit:
+    """Fit the head on features in memory.
+
+    features  (n, d) raw frozen features, the blocks side by side
+    labels    (n,) int, below `classes`
+    widths    columns of each block; they add up to d
+    groups    (n,) int; rows with the same number are left out together (duplicates, one patient)
+    seed      of the rows that find the block weights
+    lambdas   the λ to choose from, relative to the mean diagonal of the kernel
+    weigh     choose block weights by leave-one-out; else all blocks count the same
+
+    Raises UsageError if the shapes don't fit together, DataError for features that are no numbers.
+    """
+    features, labels = np.asarray(features), np.asarray(labels)
+    _refuse_parameters(classes, widths, lambdas)
+    _refuse_rows(features, labels, classes, widths)
+    if len(labels) == 0:
+        raise UsageError(NO_ROWS)
+    together = _groups(groups, len(labels))
+    if len(labels) > PRIMAL_ABOVE * features.shape[1]:
+        return fit_head_streamed(
+            lambda: _slices(features, labels),
+            classes=classes,
+            widths=widths,
+            groups=together,
+            lambdas=lambdas,
+            seed=seed,
+            weigh=weigh,
+        )
+    mean, variance = mean_and_variance(features)
+    _refuse_no_numbers(mean, features)
+    plain, targets = BlockScaling.of(mean, variance, widths), one_hot(labels, classes)
+    pool = Pool(seed).add(features, labels, targets, together)
+    chosen = weigh_blocks(plain, Sample(*pool.rows()), seed, free=weigh)
+    scaling = plain.weighted(chosen.weights)
+    rows = scaling(features)
+    solve = _search if len(labels) > SEARCH_ABOVE else _decompose
+    lam, dual, left_out = solve(
+        rows, targets, np.asarray(lambdas), chosen.hint(len(labels)), members(together)
+    )
+    head = Head(scaling, from_dual(rows, dual), tuple(map(float, chosen.weights)), lam)
+    return HeadFit(head, left_out, float(np.mean((targets - left_out) ** 2)))
+
+
+def _slices(features: Array, labels: Integers) -> Iterator[tuple[Array, Integers]]:
+    for start in range(0, len(labels), CHUNK):
+        yield features[start : start + CHUNK], labels[start : start + CHUNK]
+
+
+def _groups(groups: Integers | None, rows: int) -> Integers:
+    """Each row a group of its own where none are given."""
+    if groups is None:
+        return np.arange(rows)
+    if np.shape(groups) != (rows,):
+        raise UsageError(f"groups: expected one number for each of {rows} rows, got {groups}")
+    return np.asarray(groups)
+
+
+Solved = tuple[float, Matrix, Matrix]  # λ, dual coefficients and left-out scores, (n, c) both
+
+
+def _decompose(
+    rows: Matrix, targets: Matrix, lambdas: Matrix, hint: float, groups: Groups
+) -> Solved:
+    """Every λ from one decomposition."""
+    spectrum = dual_spectrum(rows, targets)
+    scores = [spectrum.left_out(spectrum.vectors, targets, lam, groups) for lam in lambdas]
+    best = int(np.argmin([np.mean((targets - left_out) ** 2) for left_out in scores]))
+    return float(lambdas[best]), spectrum.coefficients(lambdas[best]), scores[best]
+
+
+def _search(rows: Matrix, targets: Matrix, lambdas: Matrix, hint: float, groups: Groups) -> Solved:
+    """Few λ, starting from the subsample's choice."""
+    lam, solution = search(Inverse(rows, targets, groups), lambdas, hint)
+    return lam, solution.dual, solution.left_out
+
+
+def fit_head_streamed(
+    chunks: Chunks,
+    *,
+    classes: int,
+    widths: Sequence[int],
+    groups: Integers | None = None,
+    lambdas: Array = LAMBDAS,
+    seed: int = 0,
+    weigh: bool = True,
+) -> HeadFit:
+    """Fit the head on features that do not fit into memory.
+
+    chunks  called three times; each time yields (features (m, d), labels (m,)) of the same rows in
+            the same order, some thousand at a time
+
+    The rest as in `fit_head`. Memory is that of some (d, d) matrices, a few chunks, 3,000 rows, the
+    leave-one-out scores (n, c), the leverages (n, λ) and the rows that share a group; time is
+    linear in the number of rows. With one chunk or many the head is the same to rounding.
+    """
+    _refuse_parameters(classes, widths, lambdas)
+    moments, pool = _first_pass(chunks, classes, widths, seed)
+    together = _groups(groups, moments.count)
+    plain = BlockScaling.of(*moments.mean_and_variance(), widths)
+    features, labels, positions = pool.rows()
+    sample = Sample(features, labels, one_hot(labels, classes), together[positions])
+    weights = weigh_blocks(plain, sample, seed, free=weigh).weights
+    scaling = plain.weighted(weights)
+    spectrum = moments.spectrum(scaling.shift, scaling.factor)
+    lam, left_out, error = left_out_scores(
+        spectrum,
+        lambda: ((scaling(x), one_hot(y, classes)) for x, y in chunks()),
+        np.asarray(lambdas),
+        members(together),
+        moments.count,
+    )
+    head = Head(scaling, spectrum.coefficients(lam), tuple(map(float, weights)), lam)
+    return HeadFit(head, left_out, error)
+
+
+def _first_pass(
+    chunks: Chunks, classes: int, widths: Sequence[int], seed: int
+) -> tuple[Moments, Pool]:
+    """Sums over all rows, and the rows for the block weights."""
+    moments, pool = Moments(np.zeros(sum(widths)), classes), Pool(seed)
+    for features, labels in chunks():
+        _refuse_rows(features, labels, classes, widths, moments.count)
+        if moments.count == 0 and len(labels):
+            moments.origin = np.mean(features, 0, dtype=np.float64)
+        positions = np.arange(moments.count, moments.count + len(labels))
+        pool.add(features, labels, positions)
+        moments.add(features, one_hot(labels, classes))
+        _refuse_no_numbers(moments.total, features, int(positions[0]))
+    if moments.count == 0:
+        raise UsageError(NO_ROWS)
+    return moments, pool
+
+
+def _refuse_parameters(classes: int, widths: Sequence[int], lambdas: Array) -> None:
+    mistakes = []
+    if classes < 1:
+        mistakes.append(f"classes: expected at least 1, got {classes}")
+    if len(widths) == 0 or min(widths) < 1:
+        mistakes.append(f"widths: expected at least one, all above 0, got {list(widths)}")
+    grid = np.asarray(lambdas)
+    if grid.ndim != 1 or not len(grid) or not (np.isfinite(grid) & (grid > 0)).all():
+        mistakes.append(f"lambdas: expected one or several finite numbers above 0, got {lambdas}")
+    if mistakes:
+        raise UsageError(*mistakes)
+
+
+def _refuse_rows(
+    features: Array, labels: Integers, classes: int, widths: Sequence[int], first: int = 0
+) -> None:
+    """first: number of the first row, for messages."""
+    mistakes, wanted = [], (len(labels), sum(widths))
+    if np.shape(features) != wanted:
+        mistakes.append(
+            f"features: expected {wanted[0]} rows of labels and {wanted[1]} columns of widths, "
+            f"got shape {np.shape(features)}"
+        )
+    if np.ndim(labels) != 1 or np.asarray(labels).dtype.kind not in "iu":
+        mistakes.append("labels: expected whole numbers, one for each row")
+    elif len(wrong := np.flatnonzero((labels < 0) | (labels >= classes))):
+        mistakes.append(
+            f"labels: expected 0 to {classes - 1}, got {labels[wrong[0]]} in row {first + wrong[0]}"
+            f" and {len(wrong) - 1} more"
+        )
+    if mistakes:
+        raise UsageError(*mistakes)
+
+
+def _refuse_no_numbers(sums: Matrix, features: Array, first: int = 0) -> None:
+    """sums (d,) over rows that include `features`: not finite if one of these is not."""
+    if not np.isfinite(sums).all():
+        wrong = np.flatnonzero(~np.isfinite(features).all(1)) + first
+        raise DataError(
+            f"features: {len(wrong)} rows hold NaN or infinity (rows {wrong[:5].tolist()} ...): "
+            "these files were not read well, or the backbone overflows; leave them out"
+        )

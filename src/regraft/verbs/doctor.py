@@ -1,0 +1,312 @@
+"""doctor: what is wrong with the examples, by name; nothing of the user's is changed.
+
+    diagnosis = regraft.doctor("photos/")
+    diagnosis.findings;  diagnosis.page();  diagnosis.write_manifest("cleaned.csv")
+
+Files and classes are looked at by `regraft.data.inspection`. Labels are doubted where a frozen
+network's features of all other examples speak for another class (`regraft.transfer.noise`).
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from regraft import __version__
+from regraft.backbones.catalog import DEFAULT, find
+from regraft.backbones.features import Extractor, Pass, extractor, pass_over
+from regraft.backbones.store import Store
+from regraft.data.dataset import PARTS, Dataset
+from regraft.data.findings import SEVERITIES, Finding
+from regraft.data.inspection import FEW, Groups, inspect
+from regraft.data.sources import load
+from regraft.errors import DataError, UsageError
+from regraft.modalities import modality
+from regraft.modalities.facts import Facts
+from regraft.progress import Progress
+from regraft.transfer.noise import label_noise, suspects
+from regraft.transfer.probe import fit_head
+from regraft.verbs.prepare import Prepared
+
+SIZE = 128  # pixels: finds as many wrong labels as 224 in a third of the time
+PICTURES = 300  # files on the page with a thumbnail,
+PICTURES_EACH = 4  # of one finding: as many as the page shows
+
+SUSPECT, UNCHECKED = "label-suspect", "labels-not-checked"
+
+DROPPED = ("unreadable", "exact-duplicate", "conflicting-labels", "leak")
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What the doctor found.
+
+    dataset   the readable examples, with all findings attached
+    findings  the same findings; files are ids, relative to ``dataset.root``
+    together  ids that are copies of one picture, in groups
+    n         examples that were looked at, readable or not
+    classes   readable examples by class
+    """
+
+    dataset: Dataset
+    findings: tuple[Finding, ...]
+    together: Groups
+    n: int
+    classes: dict[str, int]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing needs a look: there are no errors or warnings (notes may be)."""
+        return all(finding.severity == "note" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: root, n, classes, findings."""
+        return {
+            "root": str(self.dataset.root),
+            "n": self.n,
+            "classes": dict(self.classes),
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+    def to_csv(self) -> str:
+        """A row per finding and file; a finding on the whole set has one row without a file."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(("kind", "severity", "file", "score", "reason"))
+        for f in self.findings:
+            score = "" if f.score is None else f"{f.score:.4f}"
+            writer.writerows(
+                (f.kind, f.severity, name, score, f.reason) for name in f.files or ("",)
+            )
+        return out.getvalue()
+
+    def page(self) -> str:
+        """One self-contained HTML page, with small pictures of what was found."""
+        from regraft.evaluation.page import doctor_page
+
+        record = {
+            **self.to_dict(),
+            "title": self.dataset.root.name,
+            "counts": self.classes,
+            "modality": self.dataset.modality,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "regraft": __version__,
+            "findings": list(self._illustrated()),
+        }
+        return doctor_page(record)
+
+    def _illustrated(self) -> Iterator[dict[str, Any]]:
+        """Findings as plain data with thumbnails, the grave ones first."""
+        from regraft.verbs.evaluate import thumbnail
+
+        paths = dict(self.dataset.table.select("id", "path").iter_rows())
+        shown: dict[str, str | None] = {}
+        for finding in sorted(self.findings, key=lambda f: SEVERITIES.index(f.severity)):
+            for name in finding.files[:PICTURES_EACH]:
+                if name in paths and name not in shown and len(shown) < PICTURES:
+                    shown[name] = thumbnail(self.dataset.modality, paths[name])
+            pictures = [shown.get(name) for name in finding.files[:PICTURES_EACH]]
+            yield {**finding.to_dict(), "thumbnails": pictures}
+
+    def cleaned(self, drop: Collection[str] = DROPPED) -> Dataset:
+        """The dataset without the examples that findings of the kinds in `drop` are about.
+
+        Unreadable examples are never in it. Of exact and near duplicates one of each group stays:
+        one with a label, and rather one that is measured on than one in train. Of duplicates or
+        groups in several parts those in one part stay: test, else validation. Of every other kind
+        (``conflicting-labels``, ``label-suspect``, ``odd-size`` ...) all files go. What went is
+        told by a finding ``left-out`` per kind; findings of kinds that were not named stay.
+
+        Raises UsageError for a kind by which nothing can be left out.
+        """
+        if unknown := [kind for kind in drop if kind not in LEAVERS]:
+            expected = f"expected some of {', '.join(LEAVERS)}"
+            raise UsageError(
+                *(f"drop: {kind!r} cannot be left out; {expected}" for kind in unknown)
+            )
+        rank = _ranks(self.dataset)
+        left_out = []
+        for kind in (kind for kind in LEAVERS if kind in drop):
+            gone = [name for f in self.findings if f.kind == kind for name in _leavers(f, rank)]
+            if gone := list(dict.fromkeys(gone)):
+                left_out.append(_left_out(kind, gone))
+            rank = {name: key for name, key in rank.items() if name not in set(gone)}
+        told = [f for f in self.findings if f.kind == "unreadable" or f.kind not in drop]
+        kept = replace(self.dataset, findings=tuple(told))
+        return kept.without([name for f in left_out for name in f.files], left_out)
+
+    def write_manifest(
+        self, path: str | Path, drop: Collection[str] = DROPPED, *, inside_data: bool = False
+    ) -> Path:
+        """Write what `cleaned` gives as CSV or Parquet, by the ending; see `Dataset.to_manifest`.
+
+        Suspected labels stay as they are: a person decides. `to_csv` lists them by the same ids.
+        ``load(path, root=dataset.root)`` reads the manifest back.
+        """
+        return self.cleaned(drop).to_manifest(Path(path), inside_data=inside_data)
+
+
+def doctor(
+    data: Any,
+    *,
+    label: str | None = None,
+    path_column: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    backbone: str | None = None,
+    size: int | None = None,
+    engine: str | None = None,
+    seed: int = 0,
+    look_for_label_errors: bool = True,
+    progress: Progress | None = None,
+    store: Store | None = None,
+) -> Diagnosis:
+    """Look for what is wrong with examples: files, copies, leaks, classes, sizes and labels.
+
+    data            a Dataset, or a source as for `regraft.load`
+    label, path_column, group, split  columns of a manifest
+    backbone, size, engine  of the frozen network that checks the labels; None: the default network,
+                    SIZE pixels or the next size that it reads, the fastest engine
+    seed            of the choice of block weights
+    look_for_label_errors  False: only one look at each file, no network
+
+    Raises UsageError or DataError in plain words; the files themselves are only read.
+    """
+    asked = {"backbone": backbone, "size": size, "engine": engine}
+    if not look_for_label_errors and (unused := [k for k, v in asked.items() if v is not None]):
+        raise UsageError(*(f"{k}: has no use with look_for_label_errors=False" for k in unused))
+    dataset = load(data, label=label, path_column=path_column, group=group, split=split)
+    if not len(dataset):
+        raise DataError("there are no examples")
+    checks = look_for_label_errors and len(_checkable(dataset)) > 1
+    network = _extractor(backbone, size, engine) if checks else None
+    opened = store or Store()
+    try:
+        kind, files = modality(dataset.modality), dataset.table["path"].to_list()
+        seen = pass_over(files, kind, opened, network, progress)
+    finally:
+        if store is None:
+            opened.close()
+    found = inspect(_without_old(dataset), seen.shas, seen.looks)
+    readable = np.array([isinstance(look, Facts) for look in seen.looks])
+    labels = _label_errors(found.dataset, found.together, seen, readable, seed)
+    more = tuple(labels) if look_for_label_errors else ()
+    clean = replace(found.dataset, findings=found.dataset.findings + more)
+    return Diagnosis(clean, clean.findings, found.together, len(dataset), _counts(clean))
+
+
+def _extractor(backbone: str | None, size: int | None, engine: str | None) -> Extractor:
+    row = find(DEFAULT if backbone is None else backbone)
+    if size is None:
+        size = -(-max(SIZE, row.min_size) // row.size_multiple) * row.size_multiple
+    return extractor(row, replace(row.spec.at(size), crop_fraction=1.0), engine)
+
+
+def _counts(dataset: Dataset) -> dict[str, int]:
+    counts = Counter(dataset.table["label"].drop_nulls())
+    return {name: counts[name] for name in dataset.classes}
+
+
+def _without_old(dataset: Dataset) -> Dataset:
+    """Without what an earlier doctor said of the labels."""
+    return replace(
+        dataset, findings=tuple(f for f in dataset.findings if f.kind not in (SUSPECT, UNCHECKED))
+    )
+
+
+# Labels ------------------------------------------------------------------------------------------
+
+
+def _checkable(dataset: Dataset) -> list[str]:
+    """Classes with examples enough for the others to speak for one that is left out."""
+    return [name for name, n in _counts(dataset).items() if n >= FEW]
+
+
+def _label_errors(
+    dataset: Dataset, together: Groups, seen: Pass, readable: Any, seed: int
+) -> Iterator[Finding]:
+    classes = _checkable(dataset)
+    if len(classes) < 2 or seen.features is None:
+        reason = f"labels were not checked: fewer than two classes have {FEW} examples"
+        yield Finding(UNCHECKED, (), reason, "note")
+        return
+    table = dataset.table.with_row_index().filter(pl.col("label").is_in(classes))
+    rows, names = table["index"].to_numpy(), table["id"].to_list()
+    labels = np.array([classes.index(name) for name in table["label"]])
+    left_out = fit_head(
+        seen.features[readable][rows],
+        labels,
+        classes=len(classes),
+        widths=seen.widths,
+        groups=Prepared(dataset, together).left_out_together(dataset)[rows],
+        seed=seed,
+    ).left_out
+    scores = label_noise(left_out, labels)
+    for i in suspects(scores, labels):
+        yield _suspect(names[i], classes[labels[i]], classes[left_out[i].argmax()], scores[i])
+
+
+def _suspect(name: str, label: str, other: str, score: float) -> Finding:
+    reason = f"labelled {label!r}, but the other examples suggest {other!r}: look at it"
+    return Finding(SUSPECT, (name,), reason, score=float(score))
+
+
+# Leaving out -------------------------------------------------------------------------------------
+
+Ranks = Mapping[str, tuple[bool, int, int]]  # id → unlabelled, part, place: the least stays first
+
+
+def _ranks(dataset: Dataset) -> Ranks:
+    order = {part: place for place, part in enumerate(reversed(PARTS))}
+    rows = dataset.table.select("id", "label", "split").iter_rows()
+    return {
+        name: (label is None, order.get(part, len(order)), place)
+        for place, (name, label, part) in enumerate(rows)
+    }
+
+
+def _all(files: list[str], rank: Ranks) -> list[str]:
+    return files
+
+
+def _all_but_one(files: list[str], rank: Ranks) -> list[str]:
+    return sorted(files, key=rank.__getitem__)[1:]
+
+
+def _all_but_one_part(files: list[str], rank: Ranks) -> list[str]:
+    kept = min(rank[name] for name in files)[1]
+    return [name for name in files if rank[name][1] != kept]
+
+
+# Kind of finding → which of its files go; those after others see what these have left.
+LEAVERS: Mapping[str, Callable[[list[str], Ranks], list[str]]] = {
+    "unreadable": _all,
+    "conflicting-labels": _all,
+    SUSPECT: _all,
+    "odd-size": _all,
+    "odd-mode": _all,
+    "animated": _all,
+    "tiny-class": _all,
+    "unlabelled": _all,
+    "leak": _all_but_one_part,
+    "group-leak": _all_but_one_part,
+    "exact-duplicate": _all_but_one,
+    "near-duplicate": _all_but_one,
+}
+
+
+def _leavers(finding: Finding, rank: Ranks) -> list[str]:
+    files = [name for name in finding.files if name in rank]
+    return LEAVERS[finding.kind](files, rank) if files else []
+
+
+def _left_out(kind: str, files: Iterable[str]) -> Finding:
+    gone = tuple(files)
+    return Finding("left-out", gone, f"{len(gone)} left out of the cleaned data: {kind}", "note")

@@ -1,0 +1,255 @@
+"""evaluate: Model and labelled examples → Report."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regraft import __version__
+from regraft.backbones.features import Pass
+from regraft.backbones.store import Store
+from regraft.data.dataset import PARTS, Dataset, listed
+from regraft.data.sources import load
+from regraft.errors import DataError, UsageError
+from regraft.evaluation.calibration import reliability
+from regraft.evaluation.intervals import Interval, bootstrap, bootstrap_per_class
+from regraft.evaluation.metrics import METRICS, confusion_matrix, per_class
+from regraft.evaluation.report import Report
+from regraft.modalities import modality
+from regraft.model.model import Answers, Model
+from regraft.progress import Progress
+
+SHOWN = 24  # worst mistakes as pictures
+SHOWN_UNLIKE = 8
+
+LIMITS = (
+    "The figures hold for examples like those measured here; other cameras, places or times can be "
+    "harder.",
+    "Intervals are 95 % bootstrap intervals over the measured examples; they do not cover the "
+    "choice of the training examples.",
+    "The note “unlike the training data” is a statistical hint, not a safeguard.",
+)
+
+
+def evaluate(
+    model: Model | str | Path,
+    data: Any,
+    *,
+    split: str | None = None,
+    label: str | None = None,
+    path_column: str | None = None,
+    group: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Measure a model on labelled examples.
+
+    data   a Dataset (all its labelled rows are measured) or a source for `regraft.load`
+    split  part to measure on; None: for a source that has parts, the held-out one
+
+    Raises UsageError for a class that the model does not know or a part that is not there,
+    DataError where nothing can be measured.
+    """
+    model = model if isinstance(model, Model) else Model.load(model)
+    examples = _examples(data, split, label=label, path_column=path_column, group=group)
+    examples = _same_classes(model, examples)
+    seen = model.features(examples.table["path"].to_list(), store=store, progress=progress)
+    record = measure(model, examples, seen, resamples=resamples, seed=seed)
+    return Report(record | _provenance(model))
+
+
+def _examples(data: Any, split: str | None, **columns: Any) -> Dataset:
+    if split is not None and split not in PARTS:
+        raise UsageError(f"split: {split!r} is not one of {', '.join(PARTS)}")
+    if isinstance(data, Dataset):
+        chosen = data if split is None else getattr(data, split)
+    else:
+        whole = load(data, **columns)
+        given = whole.split_source == "given"
+        chosen = getattr(whole, split) if split else whole.held_out if given else whole
+    if not len(chosen.labelled):
+        raise DataError("there is nothing to measure on: no example has a label")
+    return chosen.labelled
+
+
+def _same_classes(model: Model, examples: Dataset) -> Dataset:
+    """The examples with the model's classes, in its order."""
+    present = set(examples.table["label"])
+    if unknown := sorted(present - set(model.classes)):
+        raise UsageError(
+            f"data: the model does not know the classes {listed(unknown)}; it knows "
+            f"{listed(model.classes)}; leave them out or fit a model with them"
+        )
+    return replace(examples, classes=model.classes)
+
+
+def measure(
+    model: Model, examples: Dataset, seen: Pass, *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """The report's record of a model on labelled examples whose features are there."""
+    readable = np.array([i not in seen.verdicts for i in range(len(examples))])
+    if not readable.any() or seen.features is None:
+        raise DataError("there is nothing to measure on: no file can be read")
+    labels = examples.targets[readable]
+    answers = model.answer(seen.features[readable])
+    rows = np.flatnonzero(readable)
+    files = [examples.table["id"][int(i)] for i in rows]
+    paths = [examples.table["path"][int(i)] for i in rows]
+    groups = _groups(examples, rows)
+    probabilities = answers.probabilities
+    settings: dict[str, Any] = {"resamples": resamples, "seed": seed, "groups": groups}
+    name = _part_name(examples)
+    return {
+        "title": _title(model, examples),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "regraft": __version__,
+        "task": model.task,
+        "modality": model.modality,
+        "classes": list(model.classes),
+        "split": {**model.record.get("split", {}), "name": name, "n": len(labels)},
+        "metrics": _metrics(labels, probabilities, settings),
+        "per_class": _per_class(model, labels, probabilities, settings),
+        "confusion": _confusion(labels, probabilities, model),
+        "reliability": reliability(labels, probabilities),
+        "temperature": model.temperature,
+        "conformal": _conformal(model, labels, answers, settings),
+        "mistakes": _mistakes(model, labels, answers, files, paths),
+        "novelty": _unlike(model, answers, files, paths),
+        "left_out": [
+            {"file": examples.table["id"][i], "reason": v.reason} for i, v in seen.verdicts.items()
+        ],
+        "limits": list(LIMITS),
+    }
+
+
+def _title(model: Model, examples: Dataset) -> str:
+    name, where = str(model.record.get("name", "model")), examples.root.name
+    return name if name == where else f"{name} on {where}"
+
+
+def _part_name(examples: Dataset) -> str:
+    parts = examples.table["split"].drop_nulls().unique().to_list()
+    return str(parts[0]) if len(parts) == 1 else "all"
+
+
+def _groups(examples: Dataset, rows: Any) -> Any:
+    """Groups for the bootstrap: examples of one group are drawn together; None without groups."""
+    column = examples.table["group"]
+    if column.null_count() == len(column):
+        return None
+    names = [column[int(i)] or f"\0{i}" for i in rows]
+    found = np.unique(names, return_inverse=True)[1]
+    return found if found.max() else None
+
+
+def _metrics(labels: Any, probabilities: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    found = bootstrap(labels, probabilities, **settings)
+    return {
+        name: {
+            **interval.to_dict(),
+            "title": METRICS[name].title,
+            "higher_is_better": METRICS[name].higher_is_better,
+            "definition": METRICS[name].definition,
+        }
+        for name, interval in found.items()
+    }
+
+
+def _per_class(
+    model: Model, labels: Any, probabilities: Any, settings: dict[str, Any]
+) -> list[dict[str, Any]]:
+    points = per_class(labels, probabilities)
+    intervals = bootstrap_per_class(labels, probabilities, **settings)
+    out = []
+    for name, point, interval in zip(model.classes, points, intervals, strict=True):
+        ends = {
+            f"{metric}_{end}": value
+            for metric, found in interval.items()
+            for end, value in found.to_dict().items()
+            if end != "value"
+        }
+        out.append({"class": name, **point, **ends})
+    return out
+
+
+def _confusion(labels: Any, probabilities: Any, model: Model) -> list[list[int]]:
+    table = confusion_matrix(labels, probabilities.argmax(1), len(model.classes))
+    return [[int(n) for n in row] for row in table]
+
+
+def _conformal(
+    model: Model, labels: Any, answers: Answers, settings: dict[str, Any]
+) -> dict[str, Any]:
+    holds = answers.sets[np.arange(len(labels)), labels]
+    # Coverage is an accuracy: of the claim "the truth is in the set".
+    claims = np.stack([1.0 - holds, holds.astype(float)], 1)
+    ones = np.ones(len(labels), int)
+    covered = bootstrap(ones, claims, metrics=["accuracy"], **settings)["accuracy"]
+    return {
+        "target": model.record.get("recipe", {}).get("coverage", 0.9),
+        "coverage": Interval(covered.value, covered.low, covered.high).to_dict(),
+        "mean_size": float(answers.sets.sum(1).mean()),
+        "threshold": model.threshold if np.isfinite(model.threshold) else None,
+    }
+
+
+def _mistakes(
+    model: Model, labels: Any, answers: Answers, files: Sequence[str], paths: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The most confident wrong answers first."""
+    p = answers.probabilities
+    wrong = np.flatnonzero(p.argmax(1) != labels)
+    worst = wrong[np.argsort(-p[wrong].max(1), kind="stable")][:SHOWN]
+    return [
+        {
+            "file": files[i],
+            "label": model.classes[labels[i]],
+            "predicted": model.classes[p[i].argmax()],
+            "probability": float(p[i].max()),
+            "top": [[model.classes[k], float(p[i, k])] for k in np.argsort(-p[i])[:3]],
+            "thumbnail": thumbnail(model.modality, paths[i]),
+        }
+        for i in worst
+    ]
+
+
+def _unlike(
+    model: Model, answers: Answers, files: Sequence[str], paths: Sequence[str]
+) -> dict[str, Any]:
+    flagged = np.flatnonzero(answers.unlike)
+    shown = [
+        {"file": files[i], "score": None, "thumbnail": thumbnail(model.modality, paths[i])}
+        for i in flagged[:SHOWN_UNLIKE]
+    ]
+    return {"flagged": len(flagged), "n": len(files), "examples": shown}
+
+
+def thumbnail(kind: str, path: str) -> str | None:
+    """A small picture of a file; None if it can't be read any more."""
+    try:
+        return modality(kind).thumbnail(Path(path).read_bytes(), path)
+    except (OSError, DataError):
+        return None
+
+
+def _provenance(model: Model) -> dict[str, Any]:
+    """What the model's own record tells about how it came to be."""
+    told = ("backbones", "recipe", "chosen", "leave_one_out", "reproduce")
+    return {key: model.record[key] for key in told if key in model.record}
+
+
+def counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Examples per part and class."""
+    pairs = dataset.table.select("split", "label").drop_nulls().iter_rows()
+    found = Counter(pairs)
+    return {
+        part: {c: found[part, c] for c in dataset.classes if found[part, c]}
+        for part in PARTS
+        if any(key[0] == part for key in found)
+    }

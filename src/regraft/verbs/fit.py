@@ -1,0 +1,279 @@
+"""fit: examples and a recipe → Model, up the first rungs of the ladder.
+
+    read → look and extract → inspect → split → input → probe(s) → ensemble → calibrate → measure
+
+Each rung is a row of `tried`. Everything is chosen by leave-one-out on the learning part; the
+held-out part is read once, at the end.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from regraft.backbones.catalog import CatalogRow
+from regraft.backbones.features import Extractor, Pass, extractor, hash_files, pass_over
+from regraft.backbones.store import Store, Verdict
+from regraft.data.dataset import Dataset
+from regraft.data.sources import check_learnable
+from regraft.errors import DataError
+from regraft.evaluation.report import Report
+from regraft.modalities import modality
+from regraft.modalities.spec import InputSpec
+from regraft.model.model import Model
+from regraft.progress import Progress, Quiet
+from regraft.recipe import Recipe
+from regraft.transfer.block_weights import subsample
+from regraft.transfer.inputs import candidates, first_input, fitting, networks
+from regraft.transfer.probe import fit_head
+from regraft.verbs.evaluate import measure
+from regraft.verbs.prepare import Prepared, prepare, read
+from regraft.verbs.rungs import (
+    Learning,
+    Numbers,
+    Rung,
+    calibrated,
+    climb,
+    features_of,
+    positions,
+    rows,
+    side_by_side,
+)
+from regraft.verbs.told import left_out, record, tried
+
+GLANCED_AT = 48  # files whose size tells which input to begin with
+COMPARED_ON = 512  # learning examples on which inputs are compared
+BETTER = 0.98  # of the error: what another input must reach to be taken
+TO_OPEN = 15.0  # seconds that opening and measuring another network may take
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Fitted(NamedTuple):
+    """What a fit gives: the model, the data as split, and the report on the held-out part."""
+
+    model: Model
+    data: Dataset
+    report: Report
+
+
+def fit(
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    progress: Progress | None = None,
+    store: Store | None = None,
+    **settings: Any,
+) -> Model:
+    """Fit a classifier on a folder, a manifest or a Dataset.
+
+    data      a Dataset, or a source as for `regraft.load`
+    recipe    what is asked for; None: the defaults
+    settings  fields of `Recipe` that replace those of `recipe`, such as ``budget="10min"``
+
+    Raises UsageError, DataError, BackboneError or StorageError in plain words.
+    """
+    return fit_and_report(data, recipe, progress=progress, store=store, **settings).model
+
+
+def fit_and_report(
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    progress: Progress | None = None,
+    store: Store | None = None,
+    **settings: Any,
+) -> Fitted:
+    """As `fit`, with the split data and the report on its held-out part."""
+    asked = (recipe or Recipe()).changed(**settings)
+    if isinstance(data, str | Path):
+        asked = asked.changed(source=str(data))
+    opened = store or Store()
+    try:
+        return _Run(asked, opened, progress or Quiet()).run(data)
+    finally:
+        if store is None:
+            opened.close()
+
+
+@dataclass
+class _Run:
+    """One run of `fit`: its stages stand below in the order in which they happen."""
+
+    recipe: Recipe
+    store: Store
+    progress: Progress
+    chosen: dict[str, str] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    start: float = field(default_factory=time.perf_counter)
+
+    def run(self, source: Any) -> Fitted:
+        self._list(source)
+        networks_to_try = networks(self.recipe, self.kind.views)
+        self._read()
+        first = self._first_extractor(networks_to_try[0])
+        seen = self._pass(first)
+        prepared = self._prepare(seen)
+        kept = positions(self.dataset, prepared.dataset)
+        learning = Learning.of(prepared)
+        first, seen = self._better_input(first, seen, kept, learning)
+        spent = self.timings["features"]
+        rungs = [self._climb((first,), rows(seen, kept), learning, spent)]
+        for row in networks_to_try[1:]:
+            if self.recipe.backbone or self._time_for_another():
+                rungs.append(self._another(row, first, kept, learning))
+        if len(rungs) > 1:
+            rungs.append(self._timed("head", side_by_side, rungs, learning, self.recipe.seed))
+        return self._finish(prepared, learning, rungs)
+
+    def _list(self, source: Any) -> None:
+        """The dataset as it is named on disk; no file is opened yet."""
+        r = self.recipe
+        columns = {"label": r.label, "path_column": r.path_column, "group": r.group}
+        self.dataset: Dataset = self._timed("listing", read, source, split=r.split, **columns)
+        check_learnable(self.dataset)
+        self.kind = modality(self.dataset.modality)
+
+    def _read(self) -> None:
+        """The files and their SHA-256."""
+        self.files: list[str] = self.dataset.table["path"].to_list()
+        self.shas: list[str | Verdict] = self._timed(
+            "reading", hash_files, self.files, self.progress
+        )
+
+    def _first_extractor(self, row: CatalogRow) -> Extractor:
+        step = max(1, len(self.files) // GLANCED_AT)
+        glance = pass_over(self.files[::step], self.kind, self.store, shas=self.shas[::step])
+        choice = first_input(
+            row, self.recipe, [*map(self.kind.natural_size, glance.facts.values())]
+        )
+        self.chosen |= choice.reasons
+        return self._open(row, choice.spec)
+
+    def _open(self, row: CatalogRow, spec: InputSpec) -> Extractor:
+        made = self._timed("opening the network", extractor, row, spec, self.recipe.engine)
+        if self.recipe.engine is None:
+            self.chosen["engine"] = f"{made.engine_name}: the fastest here that equals PyTorch"
+        return made
+
+    def _pass(self, one: Extractor, some: Numbers | None = None) -> Pass:
+        """Features of all files, or of some by their positions."""
+        place = range(len(self.files)) if some is None else some
+        files = [self.files[i] for i in place]
+        shas = [self.shas[i] for i in place]
+        return self._timed(
+            "features",
+            pass_over,
+            files,
+            self.kind,
+            self.store,
+            one,
+            self.progress,
+            shas,
+        )
+
+    def _prepare(self, seen: Pass) -> Prepared:
+        prepared = self._timed("inspecting", prepare, self.dataset, seen, self.recipe)
+        check_learnable(prepared.dataset.learning)
+        if prepared.dataset.split_source == "made":
+            shares = " / ".join(f"{p:.0%}" for p in prepared.dataset.split_record["fractions"])
+            self.chosen["split"] = f"{shares}, stratified: no split was given"
+        return prepared
+
+    def _better_input(
+        self, first: Extractor, seen: Pass, kept: Numbers, learning: Learning
+    ) -> tuple[Extractor, Pass]:
+        """Compare other sizes and views by leave-one-out on some learning examples."""
+        some = subsample(learning.labels, COMPARED_ON, self.recipe.seed)
+        place, labels = kept[learning.place[some]], learning.labels[some]
+
+        def error(found: Any, widths: Sequence[int]) -> float:
+            return fit_head(
+                found, labels, classes=learning.classes, widths=widths, weigh=False
+            ).error
+
+        best, least = first, error(features_of(seen)[place], seen.widths)
+        for choice in candidates(first.row, first.spec, self.recipe):
+            other = _at(first, choice.spec)
+            if not self._affordable(other):
+                continue
+            part = self._pass(other, place)
+            if (found := error(part.features, part.widths)) < BETTER * least:
+                best, least = other, found
+                self.chosen |= choice.reasons
+        return best, seen if best is first else self._pass(best)
+
+    def _another(
+        self, row: CatalogRow, first: Extractor, kept: Numbers, learning: Learning
+    ) -> Rung:
+        """A probe on another network: at the same size where it was chosen, else at its own."""
+        before = time.perf_counter()
+        size = None if first.spec.size == first.row.spec.size else fitting(row, first.spec.size)
+        spec = replace(row.spec.at(size), crop_fraction=1.0, views=first.spec.views)
+        one = self._open(row, spec)
+        seen = rows(self._pass(one), kept)
+        return self._climb((one,), seen, learning, time.perf_counter() - before)
+
+    def _climb(self, extractors: Any, seen: Pass, learning: Learning, spent: float) -> Rung:
+        return self._timed("head", climb, extractors, seen, learning, self.recipe.seed, spent)
+
+    def _finish(self, prepared: Prepared, learning: Learning, rungs: list[Rung]) -> Fitted:
+        best = min(rungs, key=lambda rung: rung.fit.error)
+        data = prepared.dataset
+        model = self._timed("calibrating", calibrated, best, data, learning, self.recipe)
+        model.record.update(record(self.recipe, self.chosen, data, learning, best))
+        report = self._timed("measuring", self._measure, model, data, learning, rungs, best)
+        return Fitted(model, data, report)
+
+    def _measure(
+        self, model: Model, data: Dataset, learning: Learning, rungs: list[Rung], best: Rung
+    ) -> Report:
+        """Read the held-out part, for the first and only time."""
+        held = _held_out(data)
+        place = positions(data, held)
+        settings = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
+        measured = measure(model, held, rows(best.seen, place), **settings)
+        told = model.record
+        told["tried"] = tried(rungs, best, learning, place, data, self.recipe)
+        told["timings"] = {stage: round(spent, 3) for stage, spent in self.timings.items()}
+        own = {k: v for k, v in told.items() if k not in ("examples", "name", "split", "head")}
+        split = {"split": {**measured["split"], **told["split"]}}
+        findings = {"findings": [finding.to_dict() for finding in data.findings]}
+        return Report(measured | own | split | findings | {"left_out": left_out(data)})
+
+    def _timed(self, stage: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        before = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            spent = time.perf_counter() - before
+            self.timings[stage] = self.timings.get(stage, 0) + spent
+
+    def _left(self) -> float:
+        return self.recipe.budget - (time.perf_counter() - self.start)
+
+    def _affordable(self, other: Extractor) -> bool:
+        """Whether features of all files at another input fit into what is left of the budget."""
+        return other.rate is None or 1.5 * len(self.files) / other.rate < self._left()
+
+    def _time_for_another(self) -> bool:
+        return TO_OPEN + 2 * self.timings["features"] < self._left()
+
+
+def _at(first: Extractor, spec: InputSpec) -> Extractor:
+    """The same network and engine at another input, with the rate to expect there."""
+    pixels = (spec.size / first.spec.size) ** 2 * len(spec.views) / len(first.spec.views)
+    rate = None if first.rate is None else first.rate / pixels
+    return Extractor(first.row, spec, first.engine_name, rate)
+
+
+def _held_out(data: Dataset) -> Dataset:
+    try:
+        return data.held_out
+    except DataError:
+        raise DataError(
+            "nothing is left to measure on: there are too few examples to split; add examples, or "
+            "give a test folder"
+        ) from None

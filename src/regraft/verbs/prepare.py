@@ -1,0 +1,96 @@
+"""load and prepare: examples on disk → a Dataset that is read, looked at, cleaned and split."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regraft.backbones.features import Pass, pass_over
+from regraft.backbones.store import Store
+from regraft.data import sources
+from regraft.data.dataset import Dataset
+from regraft.data.inspection import inspect
+from regraft.data.splits import audit, joined, split
+from regraft.modalities import modality
+from regraft.progress import Progress
+from regraft.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset without its unreadable rows, split, with findings.
+
+    together  ids of examples that are the same thing (duplicates), in groups
+    """
+
+    dataset: Dataset
+    together: tuple[tuple[str, ...], ...]
+
+    def left_out_together(self, view: Dataset) -> npt.NDArray[np.int64]:
+        """(n,) numbers for the rows of a view: equal for duplicates and for a group's examples."""
+        number = {
+            name: i for i, ids in enumerate(joined(self.dataset, self.together)) for name in ids
+        }
+        return np.array([number[name] for name in view.table["id"]], np.int64)
+
+
+def load(
+    source: Any,
+    *,
+    label: str | None = None,
+    path_column: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    parts: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    progress: Progress | None = None,
+    store: Store | None = None,
+) -> Dataset:
+    """Examples on disk → a Dataset: read, looked at, without unreadable files, split.
+
+    source       a folder (one sub-folder per class, with or without train/validation/test above), a
+                 CSV, TSV, Parquet or JSON-lines manifest, a file, or a list of files
+    label, path_column, group, split  columns of a manifest; plain names are recognised
+    parts, seed  of the split, where none is given: stratified, groups and duplicates kept together
+
+    Raises DataError or UsageError naming every file, row or parameter that is wrong.
+    """
+    recipe = Recipe().changed(parts=tuple(parts), seed=seed)
+    dataset = read(source, label=label, path_column=path_column, group=group, split=split)
+    opened = store or Store()
+    try:
+        files = dataset.table["path"].to_list()
+        seen = pass_over(files, modality(dataset.modality), opened, None, progress)
+    finally:
+        if store is None:
+            opened.close()
+    return prepare(dataset, seen, recipe).dataset
+
+
+def read(
+    source: Any,
+    *,
+    label: str | None = None,
+    path_column: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+) -> Dataset:
+    """Examples as they are named on disk; nothing is opened yet. See `load`."""
+    return sources.load(source, label=label, path_column=path_column, group=group, split=split)
+
+
+def prepare(dataset: Dataset, seen: Pass, recipe: Recipe) -> Prepared:
+    """Clean and split what was looked at; a split that was made before stays as it is."""
+    found = inspect(dataset, seen.shas, seen.looks)
+    if dataset.split_source == "made":
+        return Prepared(found.dataset, found.together)
+    clean = split(found.dataset, recipe.parts, recipe.seed, found.together)
+    crossing = audit(clean, found.together) if clean.split_source == "given" else ()
+    return Prepared(_with_findings(clean, crossing), found.together)
+
+
+def _with_findings(dataset: Dataset, more: Iterable[Any]) -> Dataset:
+    new = tuple(f for f in more if f not in dataset.findings)
+    return replace(dataset, findings=(*dataset.findings, *new))

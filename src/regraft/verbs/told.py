@@ -1,0 +1,148 @@
+"""What a fit tells: its record for the bundle, and the table of what was tried."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regraft.backbones.features import Extractor
+from regraft.data.dataset import PARTS, Dataset
+from regraft.evaluation.intervals import bootstrap
+from regraft.modalities import modality
+from regraft.recipe import Recipe
+from regraft.transfer.baselines import Baseline, majority, raw_pixels
+from regraft.verbs.evaluate import counts
+from regraft.verbs.rungs import Learning, Numbers, Rung
+
+LISTED = 50_000  # examples whose names a bundle holds; more would make it unwieldy
+
+
+def record(
+    recipe: Recipe, chosen: Mapping[str, str], data: Dataset, learning: Learning, best: Rung
+) -> dict[str, Any]:
+    """Provenance of the model, as plain data."""
+    right = best.fit.left_out.argmax(1) == learning.labels
+    ids = {part: getattr(data, part).table["id"].to_list() for part in PARTS}
+    return {
+        "name": Path(recipe.source).name or data.root.name,
+        "recipe": recipe.to_dict(),
+        "chosen": dict(chosen),
+        "split": {
+            "source": data.split_source,
+            "how": str(data.split_record.get("how", "as given")),
+            "seed": data.split_record.get("seed"),
+            "counts": counts(data),
+        },
+        "examples": ids if len(data) <= LISTED else {},
+        "backbones": [_network(one) for one in best.extractors],
+        "head": {"lambda": best.fit.head.lam, "block_weights": list(best.fit.head.weights)},
+        "leave_one_out": {"accuracy": float(right.mean()), "n": len(right)},
+        "reproduce": ["regraft fit --recipe recipe.toml"],
+    }
+
+
+def _network(one: Extractor) -> dict[str, Any]:
+    row = one.row
+    return {
+        "name": row.name,
+        "source": row.source,
+        "architecture": row.architecture,
+        "licence_code": row.licence_code,
+        "licence_weights": row.licence_weights,
+        "parameters": row.parameters,
+        "upstream_score": row.upstream_score,
+        "fingerprint": one.fingerprint,
+        "spec": one.spec.to_dict(),
+        "engine": one.engine_name,
+        "pictures_per_second": one.rate,
+    }
+
+
+def tried(
+    rungs: Sequence[Rung],
+    best: Rung,
+    learning: Learning,
+    held: Numbers,
+    data: Dataset,
+    recipe: Recipe,
+) -> list[dict[str, Any]]:
+    """A row per baseline and rung, with its accuracy on the held-out examples.
+
+    held  (m,) where they stand in the dataset
+    """
+    truth = data.targets[held]
+    rows = [
+        _baseline_row(baseline, seconds, _accuracy(truth, baseline.scores, recipe))
+        for baseline, seconds in _baselines(best, learning, held, data, recipe)
+    ]
+    for rung in rungs:
+        score = _accuracy(truth, rung.fit.head.scores(rung.features[held]), recipe)
+        rows.append(_rung_row(rung, rung is best, learning, score))
+    return rows
+
+
+def _baseline_row(baseline: Baseline, seconds: float, score: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": baseline.name,
+        "kind": "baseline",
+        "backbone": None,
+        "detail": baseline.detail,
+        "score": score,
+        "seconds": seconds,
+        "kept": False,
+        "why": "what any result is measured against",
+    }
+
+
+def _rung_row(rung: Rung, kept: bool, learning: Learning, score: dict[str, Any]) -> dict[str, Any]:
+    spec = rung.extractors[0].spec
+    views = "" if len(spec.views) == 1 else f", {len(spec.views)} views"
+    return {
+        "name": rung.kind,
+        "kind": rung.kind,
+        "backbone": rung.name,
+        "detail": f"{spec.size} px{views}, all blocks, closed-form head",
+        "score": score,
+        "loo": float((rung.fit.left_out.argmax(1) == learning.labels).mean()),
+        "loo_error": rung.fit.error,
+        "seconds": rung.seconds,
+        "kept": kept,
+        "why": "least leave-one-out error" if kept else "a larger leave-one-out error",
+    }
+
+
+def _baselines(
+    best: Rung, learning: Learning, held: Numbers, data: Dataset, recipe: Recipe
+) -> Iterator[tuple[Baseline, float]]:
+    start = time.perf_counter()
+    always = majority(learning.labels, learning.classes, len(held))
+    said = f"always saying “{data.classes[always.scores[0].argmax()]}”"
+    yield replace(always, name=said), time.perf_counter() - start
+    start = time.perf_counter()
+    facts, plain = best.seen.facts, modality(data.modality).plain
+    learned, measured = (
+        np.stack([plain(facts[int(i)]) for i in some]) for some in (learning.place, held)
+    )
+    found = raw_pixels(learned, learning.labels, measured, learning.classes, recipe.seed)
+    yield found, time.perf_counter() - start
+
+
+def _accuracy(truth: Any, scores: Any, recipe: Recipe) -> dict[str, Any]:
+    sure = np.eye(scores.shape[1])[scores.argmax(1)]
+    found = bootstrap(
+        truth, sure, metrics=["accuracy"], resamples=recipe.resamples, seed=recipe.seed
+    )
+    return found["accuracy"].to_dict()
+
+
+def left_out(data: Dataset) -> list[dict[str, str]]:
+    """Files that were not used, with the reason."""
+    return [
+        {"file": name, "reason": finding.reason}
+        for finding in data.findings
+        if finding.kind == "unreadable"
+        for name in finding.files
+    ]

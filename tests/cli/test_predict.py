@@ -1,0 +1,188 @@
+"""regraft predict: every way to name files and to get answers."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regraft.cli.predict import AT_ONCE, _Form, _Tally, _texts
+from regraft.model.predict import Prediction
+
+
+def answers(shell: Any, *words: object, code: int = 0, **settings: Any) -> list[dict[str, Any]]:
+    done = shell.invoke("predict", *words, "--json", **settings)
+    assert done.exit_code == code, done.output
+    found = shell.document(done)
+    assert found["model"]["classes"] == ["blau", "grün", "red [1]"]
+    return list(found["predictions"])
+
+
+@pytest.fixture(scope="module")
+def pictures(photos: Path) -> list[str]:
+    return sorted(map(str, (photos / "blau").glob("Bild *.png")))
+
+
+def test_a_folder_as_a_document(bundle: Path, photos: Path, shell: Any, fingerprint: Any) -> None:
+    before = fingerprint(photos)
+    done = shell.invoke("predict", bundle, photos, "--json", "--top", 2)
+    assert done.exit_code == 0, done.stderr
+    found = shell.document(done)["predictions"]
+    assert len(found) == 43
+    [bad] = [one for one in found if one["error"]]
+    assert bad["file"].endswith("kaputt ✗.png")
+    assert (bad["label"], bad["set"], bad["top"]) == (None, [], [])
+    for one in found:
+        if not one["error"]:
+            assert one["top"][0] == [one["label"], one["probability"]]
+            assert len(one["top"]) == 2
+            assert set(one) == {"file", "label", "probability", "top", "set", "unlike", "error"}
+    assert fingerprint(photos) == before
+
+
+def test_files_globs_and_folders_keep_their_order(
+    bundle: Path, photos: Path, pictures: list[str], shell: Any
+) -> None:
+    pattern = f"{photos}/grün/Bild 1* ä.png"
+    found = answers(shell, bundle, pictures[3], pattern, pictures[0], photos / "red [1]")
+    names = [one["file"] for one in found]
+    assert names[0] == pictures[3]
+    assert len(names) == 1 + 5 + 1 + 14
+    assert names[6] == pictures[0]
+    assert all("grün" in name for name in names[1:6])
+    assert all("red [1]" in name for name in names[7:])
+
+
+@pytest.mark.parametrize(("end", "words"), [("\n", []), ("\r\n", []), ("\0", ["-0"])])
+def test_paths_on_stdin(
+    end: str, words: list[str], bundle: Path, pictures: list[str], shell: Any
+) -> None:
+    some = pictures[:3]
+    found = answers(shell, bundle, "-", *words, input=end.join([*some, ""]).encode())
+    assert [one["file"] for one in found] == some
+
+
+def test_stdin_in_a_process_of_its_own(
+    bundle: Path, pictures: list[str], broken: Path, shell: Any
+) -> None:
+    lines = f"{pictures[0]}\nno such file.png\n{broken}\n"
+    done = shell.run("predict", bundle, "-", "--format", "jsonl", stdin=lines.encode())
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["file"] for one in found] == lines.splitlines()
+    assert [one["error"] is None for one in found] == [True, False, False]
+
+
+def test_a_table_for_a_person(bundle: Path, pictures: list[str], broken: Path, shell: Any) -> None:
+    done = shell.invoke("predict", bundle, pictures[0], broken)
+    assert done.exit_code == 0
+    heading = next(line for line in done.stdout.splitlines() if "file" in line)
+    assert heading.split() == ["file", "label", "probability", "set", "note"]
+    assert "kaputt" in done.stdout
+    done = shell.invoke("predict", bundle, pictures[0], "--top", 2)
+    assert "top 2" in done.stdout
+
+
+def test_csv_on_stdout_and_in_a_file(
+    bundle: Path, pictures: list[str], shell: Any, tmp_path: Path
+) -> None:
+    done = shell.invoke("predict", bundle, *pictures[:2], "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["file"] for row in rows] == pictures[:2]
+    assert all(0 < float(row["probability"]) <= 1 for row in rows)
+    file = tmp_path / "answers.csv"
+    told = shell.invoke("predict", bundle, *pictures[:2], "--output", file)
+    assert file.read_text() == done.stdout
+    assert str(file) in told.stdout
+
+
+def test_json_and_an_output_file_go_together(
+    bundle: Path, pictures: list[str], shell: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "answers.jsonl"
+    found = answers(shell, bundle, *pictures[:2], "--output", file)
+    assert [json.loads(line) for line in file.read_text().splitlines()] == found
+
+
+def test_no_answer_at_all_is_a_failure(bundle: Path, broken: Path, shell: Any) -> None:
+    done = shell.invoke("predict", bundle, broken, "no such file.png", "--json")
+    assert done.exit_code == 1
+    found = shell.document(done)
+    assert found["error"]["kind"] == "data"
+    assert [one["file"] for one in found["predictions"]] == [str(broken), "no such file.png"]
+    assert any("no such file.png" in message for message in found["error"]["messages"])
+    assert "error: no file could be read" in done.stderr
+    done = shell.invoke("predict", bundle, "-", "--json", input=b"\n")
+    assert (done.exit_code, shell.error(done)["kind"]) == (1, "data")
+
+
+def test_a_pretrained_network_answers_as_it_is(pictures: list[str], shell: Any) -> None:
+    words = ("--pretrained", "efficientnet-lite0", "--top", 3, "--json")
+    done = shell.invoke("predict", *words, *pictures[:2])
+    assert done.exit_code == 0, done.stderr
+    found = shell.document(done)
+    assert found["model"] == {"pretrained": "efficientnet-lite0"}
+    assert [one["file"] for one in found["predictions"]] == pictures[:2]
+    assert all(len(one["top"]) == 3 for one in found["predictions"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "MODEL"),
+        (["m.regraft"], "INPUT"),
+        (["--pretrained", "efficientnet-lite0"], "INPUT"),
+        (["m.regraft", "-", "-"], "stdin"),
+        (["m.regraft", "a.png", "-0"], "--null"),
+        (["m.regraft", "a.png", "--output", "a.txt"], "--output"),
+        (["m.regraft", "a.png", "--output", "a.csv", "--format", "table"], "--output"),
+        (["m.regraft", "a.png", "--output", "/nowhere/a.csv"], "/nowhere"),
+        (["m.regraft", "a.png", "--format", "csv"], "--format"),
+        (["m.regraft", "a.png", "--output", "a.csv", "--top", "3"], "--top"),
+        (["m.regraft", "a.png", "--top", "0"], "--top"),
+        (["m.regraft", "a.png", "--format", "xml"], "xml"),
+    ],
+)
+def test_wrong_usage(words: list[str], told: str, shell: Any) -> None:
+    done = shell.invoke("predict", *words, "--json")
+    assert done.exit_code == 2
+    assert told in shell.error(done)["messages"][0]
+
+
+def test_the_bundle_has_to_be_one(pictures: list[str], broken: Path, shell: Any) -> None:
+    done = shell.invoke("predict", broken, pictures[0], "--json")
+    assert done.exit_code == 1
+    error = shell.error(done)
+    assert error["kind"] == "bundle"
+    assert str(broken) in error["messages"][0]
+
+
+def test_a_name_that_is_no_text_still_gives_json(
+    bundle: Path, pictures: list[str], shell: Any, tmp_path: Path
+) -> None:
+    odd = os.fsencode(tmp_path) + b"/\xff.png"
+    with open(odd, "wb") as file:
+        file.write(Path(pictures[0]).read_bytes())
+    [one] = answers(shell, bundle, "-", input=odd + b"\n")
+    assert os.fsencode(one["file"]) == odd
+    assert one["error"] is None
+
+
+def test_the_heading_comes_once_however_many_answers_there_are() -> None:
+    many = [Prediction(str(i)) for i in range(2 * AT_ONCE + 1)]
+    form = _Form(lambda some: "head\n" + "".join(f"{p.file}\n" for p in some), 1)
+    lines = "".join(_texts(iter(many), form)).splitlines()
+    assert lines == ["head", *(p.file for p in many)]
+
+
+def test_an_error_names_some_files_and_counts_the_rest() -> None:
+    tally = _Tally(keep=False)
+    list(tally.watch(Prediction(str(i), error="broken") for i in range(50)))
+    messages = tally.messages()
+    assert len(messages) == 22
+    assert messages[1] == "0: broken"
+    assert messages[-1] == "and 30 more files"
+    assert (tally.answered, tally.kept) == (0, [])
