@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(cache.cleanup)
 
 
-# Pictures that a small network tells apart, and a model of them ------------------------------------
+# Pictures that a small network tells apart, and a model of them -----------------------------------
 
 KINDS = ("disc", "square", "stripes")
 SIDE = 64

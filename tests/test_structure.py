@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "verbs": VERBS,
     "serve": ("errors", "storage", "progress", "modalities", "data.paths", "backbones", "export"),
     "": (*VERBS, "verbs"),  # the public names
+    "__main__": ("cli",),
     "cli": (*VERBS, "verbs", "serve", ""),
 }
 
@@ -167,7 +168,7 @@ def test_the_table_has_no_cycle_and_serving_reaches_no_training() -> None:
         below = rows_below(row)
         reach[row] = below.union(*(reach[r] for r in below))
     assert not reach["serve"] & {"transfer", "training", "model"}
-    assert not any("cli" in below for below in reach.values())
+    assert not any("cli" in below for row, below in reach.items() if row != "__main__")
 
 
 def test_modules_stay_under_400_lines() -> None:

@@ -20,7 +20,7 @@ UNITS = {
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
 }
-TEXTS = ("source", "label", "path_column", "group", "split", "engine")
+TEXTS = ("source", "root", "label", "path_column", "group", "split", "engine")
 LISTS = ("backbone", "views", "licence")
 
 
@@ -29,6 +29,7 @@ class Recipe:
     """What a `fit` is asked to do.
 
     source       what the examples were loaded from, as the user named it
+    root         folder that a manifest's files are in; None: the manifest's own
     label, path_column, group, split  names of a manifest's columns
     backbone     names of pretrained networks; several make an ensemble of probes; empty: chosen
     size         picture size in pixels; None: chosen
@@ -43,6 +44,7 @@ class Recipe:
     """
 
     source: str = ""
+    root: str | None = None
     label: str | None = None
     path_column: str | None = None
     group: str | None = None

@@ -167,10 +167,20 @@ class TestLeftAlone:
             np.linspace(0, 1, 32)[:, None, None] ** np.linspace(0.97, 1.03, 4)[:, None, None, None]
         )
         skies = (90 + 120 * ramp + rng.normal(0, 1, (4, 32, 32, 3))).astype(np.uint8)
+        stripes = skies.transpose(0, 2, 1, 3)
+        for shaded in (skies, skies // 2 + stripes // 2):
+            assert np.all(cosines(shaded)[0] >= COPY)  # by the cosine alone these were copies
+            assert found(shaded) == Duplicates([], [])
+
+    def test_faint_clouds_under_strong_shading(self):
+        y, x = np.pi * (np.indices((32, 32))[:, None] + 0.5) / 32
+        down, across = np.array([(1, 3), (3, 1), (2, 3), (3, 2)]).T[:, :, None, None]
+        clouds = 20 + 215 * y / np.pi + 4 * np.cos(down * y) * np.cos(across * x)
+        skies = np.repeat(clouds[..., None], 3, axis=3).astype(np.uint8)
         assert np.all(cosines(skies)[0] >= COPY)  # by the cosine alone these were copies
         assert found(skies) == Duplicates([], [])
 
-    def test_texture_is_what_makes_a_picture_comparable(self, thumbs):
+    def test_detail_is_what_makes_a_picture_comparable(self, thumbs):
         pale = 128 + (thumbs[0].astype(float) - 128) / 100
         assert found([pale.astype(np.uint8)] * 2).near == []
         assert found([thumbs[0]] * 2).near != []

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 Array = npt.NDArray[np.float64]
 Refit = Callable[..., Array]
@@ -31,9 +31,10 @@ def left_out_by_refitting(
     rows (n, d) hold no intercept: its column of ones is appended and regularised with the rest.
     """
     ones = np.hstack([rows, np.ones((len(rows), 1))])
-    alone = set(range(len(rows))).difference(*(g.tolist() for g in groups))
+    grouped = set(np.concatenate([*groups, np.empty(0, np.int64)]).tolist())
+    alone = [np.array([i]) for i in range(len(rows)) if i not in grouped]
     out = np.empty_like(targets)
-    for group in [*groups, *([i] for i in alone)]:
+    for group in [*groups, *alone]:
         others = np.setdiff1d(np.arange(len(rows)), group)
         gram = ones[others].T @ ones[others] + lam * np.eye(ones.shape[1])
         out[group] = ones[group] @ np.linalg.solve(gram, ones[others].T @ targets[others])

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from sklearn.linear_model import RidgeCV
 
 from regraft.errors import UsageError
+from regraft.transfer import ridge
 from regraft.transfer.ridge import (
     LAMBDAS,
     Inverse,
     Moments,
+    Solution,
+    best_dual,
     dual_spectrum,
     from_dual,
     inverse_of,
@@ -60,7 +63,7 @@ def primal(p: Problem, lam: float, groups: Groups) -> tuple[Array, Array]:
 
 
 def inverse(p: Problem, lam: float, groups: Groups) -> tuple[Array, Array]:
-    solution = Inverse(p.rows, p.targets, groups).solve(lam)
+    solution, _ = Inverse(p.rows, p.targets, groups).solve(lam)
     return from_dual(p.rows, solution.dual), solution.left_out
 
 
@@ -179,12 +182,10 @@ def test_the_grid_of_λ_is_relative_to_the_size_of_the_kernel(factor: float) -> 
     p = problem(50, 20)
     big = Problem(p.rows * factor, p.targets)
     for lam in LAMBDAS[::6]:
-        solution = Inverse(big.rows, big.targets).solve(lam)
+        solution, _ = Inverse(big.rows, big.targets).solve(lam)
         ones = np.hstack([big.rows, np.ones((50, 1))])
         absolute = lam * np.mean(np.sum(ones**2, 1))
-        fitted = ones @ np.linalg.solve(
-            ones.T @ ones + absolute * np.eye(21), ones.T @ big.targets
-        )
+        fitted = ones @ np.linalg.solve(ones.T @ ones + absolute * np.eye(21), ones.T @ big.targets)
         np.testing.assert_allclose(
             np.hstack([big.rows, np.ones((50, 1))]) @ from_dual(big.rows, solution.dual),
             fitted, atol=1e-8,
@@ -250,7 +251,9 @@ def test_large_means_cost_no_digits() -> None:
 
 def test_adding_moments_changes_neither() -> None:
     p = problem(20, 4)
-    a, b = (Moments(np.zeros(4), 3).add(p.rows[i], p.targets[i]) for i in np.split(np.arange(20), 2))
+    a, b = (
+        Moments(np.zeros(4), 3).add(p.rows[i], p.targets[i]) for i in np.split(np.arange(20), 2)
+    )
     before = a.gram.copy()
     (a + b).add(p.rows, p.targets)
     np.testing.assert_array_equal(a.gram, before)
@@ -271,13 +274,13 @@ def test_the_slope_is_the_derivative_of_the_error(groups: Groups, lam: float) ->
     p = problem(40, 25)
     inverse = Inverse(p.rows, p.targets, groups)
     step = 1e-5
-    ends = [np.log(inverse.solve(lam * np.exp(s)).error) for s in (-step, step)]
-    assert inverse.solve(lam).slope == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-6)
+    ends = [np.log(inverse.solve(lam * np.exp(s))[0].error) for s in (-step, step)]
+    assert inverse.solve(lam)[1] == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-6)
 
 
 def test_the_error_is_that_of_the_left_out_scores() -> None:
     p = problem(40, 25)
-    solution = Inverse(p.rows, p.targets, GROUPS).solve(0.1)
+    solution, _ = Inverse(p.rows, p.targets, GROUPS).solve(0.1)
     assert solution.error == pytest.approx(np.mean((p.targets - solution.left_out) ** 2), rel=1e-12)
 
 
@@ -297,33 +300,61 @@ def test_a_λ_lost_in_rounding_is_refused() -> None:
         inverse_of(np.ones((50, 50)), 1e-30)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
-    n=st.integers(5, 60),
-    d=st.integers(1, 80),
-    hint=st.floats(1e-4, 100),
+    n=st.integers(50, 150),
+    wide=st.floats(0.5, 4),
+    off=st.floats(-1.5, 1.5),
     grid=st.sampled_from([LAMBDAS, LAMBDAS[::-1], LAMBDAS[7:8], LAMBDAS[::6]]),
     seed=st.integers(0, 10**6),
 )
 def test_a_search_finds_the_best_λ_or_one_hardly_worse(
-    n: int, d: int, hint: float, grid: Array, seed: int
+    n: int, wide: float, off: float, grid: Array, seed: int
 ) -> None:
-    p = problem(n, d, 3, seed)
-    problem_ = Inverse(p.rows, p.targets)
-    lam, solution = search(problem_, grid, hint)
-    assert lam in grid
-    assert solution.error == problem_.solve(lam).error
-    assert solution.error <= 1.02 * min(problem_.solve(x).error for x in grid)
+    p = problem(n, round(n * wide), 3, seed)
+    inverse = Inverse(p.rows, p.targets)
+    errors = [inverse.solve(lam)[0].error for lam in grid]
+    best = int(np.argmin(errors))
+    found = search(inverse, grid, grid[best] * 10**off)
+    assert found.lam in grid
+    assert found.error == inverse.solve(found.lam)[0].error
+    assert found.error <= 1.02 * errors[best]
 
 
 def test_a_search_visits_few_λ(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     real = Inverse.solve
-    monkeypatch.setattr(Inverse, "solve", lambda self, lam: seen.append(lam) or real(self, lam))
+
+    def solve(self: Inverse, lam: float) -> tuple[Solution, float]:
+        seen.append(lam)
+        return real(self, lam)
+
+    monkeypatch.setattr(Inverse, "solve", solve)
     p = problem(300, 200)
-    search(Inverse(p.rows, p.targets), LAMBDAS, 0.2)
-    assert 1 <= len(seen) <= 5
-    assert len(set(seen)) == len(seen)
+    best = best_dual(p.rows, p.targets, LAMBDAS, 1.0).lam
+    for times, most in ((1, 2), (0.3, 5), (3, 5), (1e-9, 15), (1e9, 15)):
+        seen.clear()
+        search(Inverse(p.rows, p.targets), LAMBDAS, best * times)
+        assert 1 <= len(seen) <= most
+        assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize("groups", [[], GROUPS])
+def test_few_rows_get_the_very_best_λ(groups: Groups, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = problem(60, 90)
+    found = best_dual(p.rows, p.targets, LAMBDAS, 1e-9, groups)  # a useless hint
+    solved = [Inverse(p.rows, p.targets, groups).solve(lam)[0] for lam in LAMBDAS]
+    best = min(solved, key=lambda solution: solution.error)
+    assert_same(found, best)
+    monkeypatch.setattr(ridge, "SEARCH_ABOVE", 10)  # as if they were many
+    assert_same(best_dual(p.rows, p.targets, LAMBDAS, best.lam, groups), best)
+
+
+def assert_same(a: Solution, b: Solution) -> None:
+    assert a.lam == b.lam
+    assert a.error == pytest.approx(b.error, abs=1e-10)
+    np.testing.assert_allclose(a.dual, b.dual, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(a.left_out, b.left_out, rtol=0, atol=1e-8)
 
 
 def test_members_are_the_groups_of_several() -> None:

@@ -1,6 +1,7 @@
 """Block normalisation."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,16 +59,14 @@ def test_a_weight_multiplies_the_kernel_of_its_block() -> None:
     plain = scaling(x, widths)
     weights = np.array([2.0, 0.0, 0.5])
     z = plain(x)
-    expected = sum(
-        w * z[:, b] @ z[:, b].T for w, b in zip(weights, plain.blocks(), strict=True)
-    )
+    expected = sum(w * z[:, b] @ z[:, b].T for w, b in zip(weights, plain.blocks(), strict=True))
     weighted = plain.weighted(weights)(x)
     np.testing.assert_allclose(weighted @ weighted.T, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
 def test_every_number_type_is_computed_in_float64(dtype: type) -> None:
-    x = np.random.default_rng(5).integers(0, 200, (31, 11)).astype(dtype)
+    x: npt.NDArray[np.float64] = np.random.default_rng(5).integers(0, 200, (31, 11)).astype(dtype)
     s, wide = scaling(x, (3, 7, 1)), scaling(x.astype(np.float64), (3, 7, 1))
     assert s(x).dtype == np.float64
     np.testing.assert_array_equal(s(x), wide(x.astype(np.float64)))

@@ -1,10 +1,10 @@
 """Engines: what runs a frozen network fastest on this machine, checked against PyTorch.
 
-An engine takes one picture at a time in each lane. So the features of a picture do not depend on what
-it was computed beside, and prediction equals evaluation bit for bit; on a CPU one picture a core is
-also the fastest way to run a convolutional network.
+An engine takes one picture at a time in each lane. So the features of a picture do not depend on
+what it was computed beside, and prediction equals evaluation bit for bit; on a CPU one picture a
+core is also the fastest way to run a convolutional network.
 
-The choice between engines is a short measurement, made once per network, size and machine, and kept.
+The choice between engines is a short measurement, made once per network, size and machine and kept.
 """
 
 import json
@@ -13,8 +13,11 @@ import platform
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -26,14 +29,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from regraft.backbones.cache import cache_folder
+from regraft.backbones.cache import cache_folder, file_hash, locked
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.weights import fingerprint
-from regraft.errors import BackboneError, MissingExtra, UsageError
+from regraft.errors import BackboneError, MissingExtra, RegraftError, StorageError, UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.storage import write_atomically
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from regraft.backbones.network import FrozenNetwork
 
 Pixels = npt.NDArray[np.uint8]
@@ -41,7 +46,8 @@ Vector = npt.NDArray[np.float32]
 Load = Callable[[], "FrozenNetwork"]
 
 PARITY = 1e-3  # largest difference from PyTorch, relative to the largest feature of the block
-ROUNDS = 6  # pictures a lane in the measurement
+MEASURE = 0.3  # seconds
+DIGESTS = "sha256.json"  # of a graph's files; written last
 
 
 class Engine(Protocol):
@@ -61,23 +67,27 @@ def lanes() -> int:
 
 
 class TorchEngine:
-    """PyTorch, on the GPU if there is one: slow on a CPU, always there."""
+    """PyTorch: slow on a CPU, always there.
+
+    device  None: the GPU if there is one
+    """
 
     name = "torch"
     lanes = 1
 
-    def __init__(self, network: "FrozenNetwork") -> None:
+    def __init__(self, network: "FrozenNetwork", device: str | None = None) -> None:
         import torch
 
         self._torch = torch
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._network = network.to(self._device)
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        on_cpu = self._device == "cpu"  # else a copy moves: others may use the network given
+        self._network = network if on_cpu else deepcopy(network).to(self._device)
         self._turn = threading.Lock()
 
     def run(self, pixels: Pixels) -> Vector:
         with self._turn, self._torch.inference_mode():
-            picture = self._torch.from_numpy(np.ascontiguousarray(pixels))[None]
-            out: Vector = self._network(picture.to(self._device))[0].cpu().numpy()
+            picture = self._torch.tensor(pixels[None], device=self._device)
+            out: Vector = self._network(picture)[0].cpu().numpy()
         return out
 
 
@@ -100,6 +110,8 @@ class OpenVINOEngine:
         }
         self._compiled = core.compile_model(model, "CPU", settings)
         self._local = threading.local()
+        # The first call sets up things that two threads at once would wait for each other over.
+        self.run(np.zeros((size, size, 3), np.uint8))
 
     def run(self, pixels: Pixels) -> Vector:
         request = getattr(self._local, "request", None)
@@ -122,7 +134,7 @@ class ONNXEngine:
         options.log_severity_level = 3
         self.lanes = lanes()
         self._session = onnxruntime.InferenceSession(
-            graph.read_bytes(), options, providers=["CPUExecutionProvider"]
+            str(graph), options, providers=["CPUExecutionProvider"]
         )
 
     def run(self, pixels: Pixels) -> Vector:
@@ -131,34 +143,32 @@ class ONNXEngine:
 
 
 def _write_openvino(network: "FrozenNetwork", folder: Path) -> None:
-    import warnings
-
     import openvino
     import torch
 
-    blank = torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
-    with warnings.catch_warnings():  # deprecations inside the converter are not the user's concern
-        warnings.simplefilter("ignore")
-        model = openvino.convert_model(network, example_input=blank)
+    # Tracing here, once and without checks, takes half the time that the converter takes for it.
+    traced = torch.jit.freeze(torch.jit.trace(network, (_blank(network),), check_trace=False))
+    model = openvino.convert_model(traced, example_input=_blank(network))
     openvino.save_model(model, folder / "graph.xml", compress_to_fp16=False)
 
 
 def _write_onnx(network: "FrozenNetwork", folder: Path) -> None:
-    import warnings
-
     import torch
 
-    blank = torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (blank,),
-            folder / "graph.onnx",
-            input_names=["pixels"],
-            output_names=["features"],
-            dynamo=False,
-        )
+    torch.onnx.export(
+        network,
+        (_blank(network),),
+        folder / "graph.onnx",
+        input_names=["pixels"],
+        output_names=["features"],
+        dynamo=False,
+    )
+
+
+def _blank(network: "FrozenNetwork") -> "Tensor":
+    import torch
+
+    return torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -212,14 +222,39 @@ def open_engine(name: str, row: CatalogRow, spec: InputSpec, load: Load) -> Engi
     """The engine of that name for a network at a size; `load` gives the network if it is needed.
 
     A converted graph is kept in the cache, so that PyTorch is imported only once.
+
+    Raises UsageError and MissingExtra as `engine_kind`, BackboneError where the network cannot be
+    converted for the engine or the engine cannot open the graph.
     """
     kind = engine_kind(name)
     if kind.open is None or kind.write is None:
         return TorchEngine(load())
     folder = cache_folder("graphs") / _graph_key(name, row, spec)
-    if not folder.exists():
-        _keep_graph(kind.write, load(), folder)
-    return kind.open(folder / kind.file, spec.size)
+    if not _whole(folder):
+        with locked(folder):
+            if not _whole(folder):  # nobody else was faster
+                with _named(name, row, "convert the network"):
+                    _make_graph(kind.write, load(), folder)
+    with _named(name, row, f"open the graph in {folder}"):
+        return kind.open(folder / kind.file, spec.size)
+
+
+@contextmanager
+def _named(name: str, row: CatalogRow, what: str) -> Iterator[None]:
+    try:
+        yield
+    except RegraftError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"{row.name}: the engine {name} cannot {what} ({error}); free some space, or set "
+            "REGRAFT_CACHE to a folder that can be written"
+        ) from error
+    except Exception as error:  # converters and engines raise nearly anything
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BackboneError(
+            f"{row.name}: the engine {name} cannot {what} ({reason[0]}); choose another engine"
+        ) from error
 
 
 def _graph_key(name: str, row: CatalogRow, spec: InputSpec) -> str:
@@ -227,20 +262,32 @@ def _graph_key(name: str, row: CatalogRow, spec: InputSpec) -> str:
     return sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _keep_graph(
+def _make_graph(
     write: Callable[["FrozenNetwork", Path], None], network: "FrozenNetwork", folder: Path
 ) -> None:
     """Write beside the place and rename: another run sees the whole graph or none."""
-    beside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    beside.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f"{folder.name}.tmp")
+    for left in (beside, folder):  # by a kill, or damaged
+        shutil.rmtree(left, ignore_errors=True)
+    beside.mkdir()
     try:
-        write(network, beside)
+        with warnings.catch_warnings():  # those of converters are not the user's concern
+            warnings.simplefilter("ignore")
+            write(network, beside)
+        digests = {path.name: file_hash(path) for path in beside.iterdir()}
+        (beside / DIGESTS).write_text(json.dumps(digests))
         beside.replace(folder)
-    except OSError:
-        if not folder.exists():  # else another run was faster
-            raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether all files of a graph are there as they were written."""
+    digests = _read(folder / DIGESTS)
+    try:
+        return bool(digests) and all(file_hash(folder / n) == d for n, d in digests.items())
+    except OSError:
+        return False
 
 
 @cache
@@ -253,23 +300,30 @@ def choose_engine(row: CatalogRow, spec: InputSpec, load: Load) -> tuple[str, fl
     """Name of the fastest engine for a network at a size, and its pictures per second here.
 
     Measured once; the answer is kept in the cache. An engine that differs from PyTorch by more than
-    PARITY is not taken. Raises BackboneError if none is left.
+    PARITY, or fails, is not taken. Raises BackboneError if none is left.
     """
     kept = cache_folder("graphs") / "engines.json"
     key = sha256(f"{fingerprint(row)} {spec.size} {_machine()}".encode()).hexdigest()[:32]
-    known = _read(kept)
-    if key not in known:
+    rates = _rates(_read(kept).get(key))
+    if not rates:
         rates = measure(row, spec, load)
         if not rates:
             raise BackboneError(f"{row.name}: no engine gives the same features as PyTorch")
-        best = max(rates, key=lambda name: rates[name])
-        known = _read(kept) | {key: {"engine": best, "rates": rates}}
-        write_atomically(kept, json.dumps(known, indent=1).encode())
-    found = known[key]
-    return str(found["engine"]), float(found["rates"][found["engine"]])
+        with locked(kept):
+            write_atomically(kept, json.dumps(_read(kept) | {key: rates}, indent=1).encode())
+    best = max(rates, key=lambda name: rates[name])
+    return best, rates[best]
+
+
+def _rates(record: Any) -> dict[str, float]:
+    """What was kept of a measurement; empty where it is no such thing."""
+    if not isinstance(record, dict) or not record.keys() <= ENGINES.keys():
+        return {}
+    return record if all(isinstance(rate, float) for rate in record.values()) else {}
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where the file is missing or damaged."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -278,32 +332,40 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def measure(row: CatalogRow, spec: InputSpec, load: Load) -> dict[str, float]:
-    """Pictures per second of every engine that is installed and agrees with PyTorch."""
+    """Pictures per second of every engine that is installed, works and agrees with PyTorch."""
     network = load()
     picture = np.random.default_rng(0).integers(0, 256, (spec.size, spec.size, 3), dtype=np.uint8)
-    truth = TorchEngine(network).run(picture)
+    truth = TorchEngine(network, "cpu").run(picture)
     rates = {}
     for name, kind in ENGINES.items():
-        if kind.version() is None:
-            continue
-        engine = open_engine(name, row, spec, load)
-        if difference(truth, engine.run(picture), network.block_widths) <= PARITY:
-            rates[name] = round(rate(engine, picture), 1)
+        with suppress(BackboneError):
+            if kind.version() is not None:
+                engine = open_engine(name, row, spec, load)
+                with _named(name, row, "run"):
+                    if difference(truth, engine.run(picture), network.block_widths) <= PARITY:
+                        rates[name] = round(rate(engine, picture), 1)
     return rates
 
 
 def difference(truth: Vector, other: Vector, widths: tuple[int, ...]) -> float:
-    """Largest difference of two feature vectors, each block relative to its largest feature."""
+    """Largest difference of two feature vectors, each block relative to its largest feature.
+
+    NaN where either holds NaN or infinity, infinite where their lengths differ.
+    """
+    if truth.shape != other.shape:
+        return float("inf")
     edges = np.cumsum(widths)[:-1]
     pairs = zip(np.split(truth, edges), np.split(other, edges), strict=True)
-    return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-6)) for a, b in pairs)
+    with np.errstate(invalid="ignore"):
+        return float(np.max([np.abs(a - b).max() / max(np.abs(a).max(), 1e-6) for a, b in pairs]))
 
 
 def rate(engine: Engine, picture: Pixels) -> float:
-    """Pictures per second with all lanes at work."""
-    engine.run(picture)
+    """Pictures per second with all lanes at work, measured for about MEASURE seconds."""
+    count = 0
     with ThreadPoolExecutor(engine.lanes) as pool:
         list(pool.map(engine.run, [picture] * engine.lanes))
         start = time.perf_counter()
-        list(pool.map(engine.run, [picture] * (ROUNDS * engine.lanes)))
-    return ROUNDS * engine.lanes / (time.perf_counter() - start)
+        while (seconds := time.perf_counter() - start) < MEASURE:
+            count += len(list(pool.map(engine.run, [picture] * (4 * engine.lanes))))
+    return count / seconds

@@ -2,18 +2,18 @@
 
     files ── hash ──▶ store: what is known? ──▶ decode → look → prepare → engine ──▶ store
 
-Each worker takes a file through all steps; decoder and engine release the interpreter's lock, so the
-cores are busy with one or the other all the time.
+Each worker takes a file through all steps; decoder and engine release the interpreter's lock, so
+the cores are busy with one or the other all the time.
 """
 
 import hashlib
 import json
-import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,11 @@ import numpy.typing as npt
 
 from regraft.backbones.cache import cache_folder
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.engines import ENGINES, Engine, choose_engine, lanes, open_engine
+from regraft.backbones.engines import Engine, choose_engine, engine_kind, open_engine
+from regraft.backbones.reading import file_bytes, file_sha, in_parallel
 from regraft.backbones.store import Look, Store, Verdict
 from regraft.backbones.weights import fingerprint
-from regraft.errors import BackboneError, Unreadable
+from regraft.errors import BackboneError, RegraftError, Unreadable, UsageError
 from regraft.modalities.base import Modality
 from regraft.modalities.facts import Facts
 from regraft.modalities.spec import InputSpec
@@ -35,13 +36,19 @@ from regraft.storage import write_atomically
 if TYPE_CHECKING:
     from regraft.backbones.network import FrozenNetwork
 
-KEEP_EVERY = 256  # files in one transaction: what a kill can lose
+# What a kill can lose: files, or seconds of work where the network is slow.
+KEEP_FILES, KEEP_SECONDS = 256, 2.0
+PASSING = ("changed", "no-access", "no-memory")  # not the fault of the bytes: another try may work
+
 Vectors = dict[str, dict[str, npt.NDArray[np.float32]]]  # view → SHA-256 → (d,)
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """A frozen network ready to give features: which, at what input, by which engine."""
+    """A frozen network ready to give features: which, at what input, by which engine.
+
+    rate  pictures per second on this machine, where they were measured
+    """
 
     row: CatalogRow
     spec: InputSpec
@@ -53,9 +60,10 @@ class Extractor:
         return fingerprint(self.row)
 
     def space(self, view: str) -> str:
-        """Key of the store's space: all that decides the features of a view."""
+        """Key of what decides the features of a view, once the example is prepared."""
         spec = {k: v for k, v in self.spec.to_dict().items() if k != "views"}
-        parts = [self.fingerprint, spec, view, self.engine_name, ENGINES[self.engine_name].version()]
+        engine = [self.engine_name, engine_kind(self.engine_name).version()]
+        parts = [self.fingerprint, spec, view, *engine]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -68,24 +76,35 @@ class Extractor:
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """Columns of each block."""
-        noted = _widths_file(self)
-        if not noted.exists():
-            write_atomically(noted, json.dumps(self.network.block_widths).encode())
-        return tuple(json.loads(noted.read_bytes()))
+        path = cache_folder("graphs") / f"{self.fingerprint[:32]}-widths.json"
+        if (noted := _noted_widths(path)) is None:
+            noted = self.network.block_widths
+            write_atomically(path, json.dumps(noted).encode())
+        return noted
 
     @cached_property
     def engine(self) -> Engine:
         return open_engine(self.engine_name, self.row, self.spec, lambda: self.network)
 
 
-def _widths_file(extractor: Extractor) -> Path:
+def _noted_widths(path: Path) -> tuple[int, ...] | None:
     """Widths are noted beside the graphs, so that they are known without PyTorch."""
-    return cache_folder("graphs") / f"{extractor.fingerprint[:32]}-widths.json"
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, list) or not found or any(type(width) is not int for width in found):
+        return None
+    return tuple(found)
 
 
 def extractor(row: CatalogRow, spec: InputSpec, engine: str | None = None) -> Extractor:
-    """An extractor by the engine named, or the fastest on this machine (measured once)."""
+    """An extractor by the engine named, or the fastest on this machine (measured once).
+
+    Raises UsageError and MissingExtra for an engine that is unknown or not installed.
+    """
     if engine is not None:
+        engine_kind(engine)
         return Extractor(row, spec, engine)
     measured = Extractor(row, spec, "torch")
     name, rate = choose_engine(row, spec, lambda: measured.network)
@@ -129,39 +148,38 @@ def pass_over(
     progress: Progress | None = None,
     shas: Sequence[str | Verdict] | None = None,
 ) -> Pass:
-    """Look at files and, with an extractor, compute their features; what the store knows is not redone.
+    """Look at files and, with an extractor, compute their features, unless the store knows them.
 
     shas  of the files, where they are known from `hash_files` a moment ago
+
+    What is done is kept every few seconds, and also when this is interrupted.
+    Raises UsageError for a view that the modality has not, BackboneError where the network gives
+    NaN or its engine fails, StorageError.
     """
     progress = progress or Quiet()
+    _refuse_views(extractor, modality)
     hashed = list(shas) if shas is not None else hash_files(files, progress)
     wanted = {h: Path(f) for h, f in zip(hashed, files, strict=True) if isinstance(h, str)}
-    looks = store.looks(list(wanted), modality.name)
-    vectors = _known(store, extractor, list(wanted))
-    todo = [s for s in wanted if s not in looks or _lacking(looks[s], vectors, s)]
-    if todo:
-        work = _Work(modality, extractor, vectors)
-        files_left = [(sha, wanted[sha]) for sha in todo]
+    known = _Known.of(store, modality, extractor, list(wanted))
+    if todo := [(sha, path) for sha, path in wanted.items() if known.lacks(sha)]:
         with progress.stage(_title(extractor), len(todo)) as advance:
-            for some in _in_parallel(work, files_left):
-                _keep(store, modality, extractor, some, looks, vectors)
-                advance(len(some))
+            _work_off(todo, modality, extractor, known, advance)
         store.trim()
-    seen = tuple(looks[h] if isinstance(h, str) else h for h in hashed)
+    if store.damaged:
+        progress.say(f"the feature store was damaged: begun anew, the old one is {store.damaged}")
+        store.damaged = None  # told once
+    seen = tuple(known.looks[h] if isinstance(h, str) else h for h in hashed)
     names = tuple(h if isinstance(h, str) else "" for h in hashed)
     if extractor is None:
         return Pass(names, seen)
-    return Pass(names, seen, *_gathered(extractor, names, seen, vectors))
+    return Pass(names, seen, *_gathered(extractor, names, seen, known.vectors))
 
 
-def _known(store: Store, extractor: Extractor | None, shas: list[str]) -> Vectors:
-    if extractor is None:
-        return {}
-    return {view: store.features(extractor.space(view), shas) for view in extractor.spec.views}
-
-
-def _lacking(look: Look, vectors: Vectors, sha: str) -> bool:
-    return isinstance(look, Facts) and any(sha not in known for known in vectors.values())
+def _refuse_views(extractor: Extractor | None, modality: Modality) -> None:
+    asked = extractor.spec.views if extractor else ()
+    if unknown := [view for view in asked if view not in modality.views]:
+        known = ", ".join(modality.views)
+        raise UsageError(*(f"views: {view!r} is not one of {known}" for view in unknown))
 
 
 def _title(extractor: Extractor | None) -> str:
@@ -170,9 +188,89 @@ def _title(extractor: Extractor | None) -> str:
 
 @dataclass(frozen=True)
 class _Done:
+    """What came of one file."""
+
     sha: str
     look: Look
     features: Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass
+class _Known:
+    """What the store holds of the files of a pass, and what is new and not yet in it."""
+
+    store: Store
+    decoder: str
+    spaces: Mapping[str, str]
+    record: Mapping[str, str]
+    looks: dict[str, Look]
+    vectors: Vectors
+    pending: list[_Done] = field(default_factory=list)
+    kept: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(
+        cls, store: Store, modality: Modality, extractor: Extractor | None, shas: Sequence[str]
+    ) -> "_Known":
+        """Read from the store; keys name the decoder, for another one may give other pixels."""
+        decoder = f"{modality.name} {modality.version}"
+        spaces, record = {}, {}
+        if extractor:
+            spaces = {v: f"{extractor.space(v)} {decoder}" for v in extractor.spec.views}
+            record = {"network": extractor.row.name}
+        vectors = {view: store.features(space, shas) for view, space in spaces.items()}
+        return cls(store, decoder, spaces, record, store.looks(shas, decoder), vectors)
+
+    def lacks(self, sha: str) -> bool:
+        if (look := self.looks.get(sha)) is None:
+            return True
+        return isinstance(look, Facts) and any(sha not in v for v in self.vectors.values())
+
+    def add(self, done: _Done) -> None:
+        self.pending.append(done)
+        late = time.monotonic() - self.kept > KEEP_SECONDS
+        if late or len(self.pending) >= KEEP_FILES:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write what is pending. A look that was known stays: another size may see other pixels."""
+        some, self.pending = self.pending, []
+        fresh = {
+            done.sha: done.look
+            for done in some
+            if done.sha not in self.looks or isinstance(done.look, Verdict)
+        }
+        self.looks.update(fresh)
+        self.store.keep_looks({s: v for s, v in fresh.items() if not _is_passing(v)}, self.decoder)
+        for view, known in self.vectors.items():
+            if new := {done.sha: done.features[view] for done in some if view in done.features}:
+                known.update(new)
+                self.store.keep_features(self.spaces[view], {**self.record, "view": view}, new)
+        self.kept = time.monotonic()
+
+
+def _is_passing(look: Look) -> bool:
+    return isinstance(look, Verdict) and look.kind in PASSING
+
+
+def _work_off(
+    todo: Sequence[tuple[str, Path]],
+    modality: Modality,
+    extractor: Extractor | None,
+    known: _Known,
+    advance: Callable[[int], None],
+) -> None:
+    if extractor is not None:
+        extractor.engine  # noqa: B018  made here, once, and not by every worker
+    work = _Work(modality, extractor, known.vectors)
+    with warnings.catch_warnings(), closing(in_parallel(work, todo)) as results:
+        warnings.simplefilter("ignore")  # decoders' name no file; what counts is in the verdicts
+        try:
+            for done in results:
+                known.add(done)
+                advance(1)
+        finally:  # Ctrl-C as well
+            known.keep()
 
 
 @dataclass(frozen=True)
@@ -185,64 +283,37 @@ class _Work:
 
     def __call__(self, job: tuple[str, Path]) -> _Done:
         sha, path = job
-        data = _read(path)
+        data = file_bytes(path, sha)
         if isinstance(data, Verdict):
             return _Done(sha, data, {})
-        if hashlib.sha256(data).hexdigest() != sha:
-            return _Done(sha, Verdict("changed", "the file changed while it was being read"), {})
         spec = self.extractor.spec if self.extractor else None
         try:
             raw, facts = self.modality.decode(data, str(path), spec)
         except Unreadable as error:
             return _Done(sha, Verdict(error.kind, error.reason), {})
-        return _Done(sha, facts, self._features(sha, raw))
+        return _Done(sha, facts, self._features(sha, path, raw))
 
-    def _features(self, sha: str, raw: Any) -> dict[str, npt.NDArray[np.float32]]:
-        if self.extractor is None:
-            return {}
+    def _features(self, sha: str, path: Path, raw: Any) -> dict[str, npt.NDArray[np.float32]]:
         views = [view for view, known in self.known.items() if sha not in known]
-        run, spec = self.extractor.engine.run, self.extractor.spec
-        return {view: run(self.modality.prepare(raw, spec, view)) for view in views}
+        return {view: self._vector(path, raw, view) for view in views}
 
-
-def _in_parallel(work: _Work, jobs: Iterable[tuple[str, Path]]) -> Iterator[list[_Done]]:
-    """Results in handfuls, as they come; Ctrl-C ends it after the files that are being worked on."""
-    if work.extractor is not None:
-        work.extractor.engine  # noqa: B018  made here, once, and not by every worker
-    pool = ThreadPoolExecutor(lanes())
-    try:
-        results = pool.map(work, jobs)
-        while some := list(islice(results, KEEP_EVERY)):
-            yield some
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _keep(
-    store: Store,
-    modality: Modality,
-    extractor: Extractor | None,
-    some: list[_Done],
-    looks: dict[str, Look],
-    vectors: Vectors,
-) -> None:
-    seen = {done.sha: done.look for done in some}
-    looks.update(seen)
-    lasting = {s: v for s, v in seen.items() if not _passing(v)}
-    store.keep_looks(lasting, modality.name)
-    if extractor is None:
-        return
-    for view, known in vectors.items():
-        new = {done.sha: done.features[view] for done in some if view in done.features}
-        if new:
-            record = {"network": extractor.row.name, "view": view}
-            store.keep_features(extractor.space(view), record, new)
-            known.update(new)
-
-
-def _passing(look: Look) -> bool:
-    """Whether another try may see something else: not the fault of the bytes."""
-    return isinstance(look, Verdict) and look.kind in ("changed", "no-access")
+    def _vector(self, path: Path, raw: Any, view: str) -> npt.NDArray[np.float32]:
+        assert self.extractor is not None  # without one there are no views
+        one = self.extractor
+        try:
+            vector = one.engine.run(self.modality.prepare(raw, one.spec, view))
+        except RegraftError:
+            raise
+        except Exception as error:  # engines raise nearly anything
+            raise BackboneError(
+                f"{one.row.name}: the engine {one.engine_name} failed at {path}: {error}"
+            ) from error
+        if not np.isfinite(vector).all():
+            raise BackboneError(
+                f"{one.row.name}: gives NaN or infinity for {path} (engine {one.engine_name}); "
+                "choose another engine or network"
+            )
+        return vector
 
 
 def _gathered(
@@ -258,7 +329,10 @@ def _gathered(
         if isinstance(look, Facts):
             found = [known[sha] for known in vectors.values()]
             if any(len(v) != out.shape[1] for v in found):
-                raise BackboneError(f"{extractor.row.name}: the feature store holds other widths")
+                raise BackboneError(
+                    f"{extractor.row.name}: the feature store holds features of other widths; set "
+                    "REGRAFT_CACHE to a new folder"
+                )
             out[i] = found[0] if len(found) == 1 else np.mean(found, axis=0)
     return out, widths
 
@@ -267,26 +341,12 @@ def hash_files(
     files: Sequence[str | Path], progress: Progress | None = None
 ) -> list[str | Verdict]:
     """SHA-256 (hex) of each file's bytes, or why it cannot be read."""
-    with ThreadPoolExecutor(lanes()) as pool, (progress or Quiet()).stage(
-        "reading files", len(files)
-    ) as advance:
-        out = []
-        for found in pool.map(_hash, files):
+    out = []
+    with (
+        (progress or Quiet()).stage("reading files", len(files)) as advance,
+        closing(in_parallel(file_sha, map(Path, files))) as hashed,
+    ):
+        for found in hashed:
             out.append(found)
             advance(1)
     return out
-
-
-def _hash(file: str | Path) -> str | Verdict:
-    data = _read(Path(file))
-    return data if isinstance(data, Verdict) else hashlib.sha256(data).hexdigest()
-
-
-def _read(path: Path) -> bytes | Verdict:
-    """The bytes of a regular file; pipes and devices, which may never end, are refused."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return Verdict("not-a-file", "not a regular file")
-        return path.read_bytes()
-    except OSError as error:
-        return Verdict("no-access", f"it cannot be read: {error.strerror or error}")

@@ -79,13 +79,17 @@ class Store:
         self.path = path or cache_folder("features") / NAME
         self.limit = _limit() if limit is None else limit
         self.damaged: Path | None = None
-        self._sql: sqlite3.Connection | None = None
-        self._safely(lambda: None)
+        with self._named():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._sql = self._connected()
+        self._safely(self._prepare)
 
-    def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._sql = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-        self._sql.text_factory = lambda text: text.decode(errors="replace")  # of damaged rows
+    def _connected(self) -> sqlite3.Connection:
+        made = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        made.text_factory = lambda text: text.decode(errors="replace")  # of damaged rows
+        return made
+
+    def _prepare(self) -> None:
         for pragma in PRAGMAS:
             self._sql.execute(pragma).fetchall()
         for table in SCHEMA:
@@ -255,15 +259,17 @@ class Store:
 
     def _anew(self, work: Callable[[], T]) -> T:
         self.close()
+        self._sql = self._connected()
         try:  # another run may have begun a new file meanwhile
-            self._open()
+            self._prepare()
             return work()
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
         self.close()
         self.damaged = _set_aside(self.path)
-        self._open()
+        self._sql = self._connected()
+        self._prepare()
         return work()
 
     @contextmanager

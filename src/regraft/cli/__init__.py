@@ -16,6 +16,7 @@ app = typer.Typer(
     cls=Verbs,
     help="Graft a pretrained network onto your own pictures.",
     context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # rich would take as long to import as all the rest
     pretty_exceptions_enable=False,
 )
 

@@ -18,7 +18,7 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write.")] = Path("demo"),
     seed: Seed = None,
 ) -> Reply:
-    """Learn handwritten digits from ten pictures each, and show what transfer is worth."""
+    """Learn handwritten digits, to show what transfer is worth."""
     import regraft
 
     with outputs.made(out):

@@ -12,6 +12,7 @@ from regraft.cli.options import (
     Group,
     Label,
     PathColumn,
+    Root,
     Seed,
     Size,
     Source,
@@ -64,15 +65,17 @@ def doctor(
     label: Label = None,
     group: Group = None,
     path_column: PathColumn = None,
+    root: Root = None,
     split_column: SplitColumn = None,
 ) -> Reply:
-    """Find unreadable files, copies, leaks and doubtful labels; nothing of yours is changed."""
+    """Find unreadable files, copies, leaks and doubtful labels."""
     import regraft
 
     check_output("--report", report, (".html",))
     check_output("--csv", csv, (".csv",))
     check_output("--manifest", manifest, (".csv", ".parquet"))
     columns = {"label": label, "group": group, "path_column": path_column, "split": split_column}
+    columns |= {"root": None if root is None else str(root)}
     network = {"backbone": backbone, "size": size, "engine": engine, "seed": seed}
     found = regraft.doctor(
         source,

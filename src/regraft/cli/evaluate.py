@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from regraft.cli.edge import Reply, Voice
-from regraft.cli.options import Group, Label, PathColumn, Source, check_output
+from regraft.cli.options import Group, Label, PathColumn, Root, Source, check_output
 from regraft.cli.outputs import without_thumbnails
 
 
@@ -23,6 +23,7 @@ def evaluate(
     label: Label = None,
     group: Group = None,
     path_column: PathColumn = None,
+    root: Root = None,
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write a report: FILE.html or FILE.json"),
@@ -39,6 +40,7 @@ def evaluate(
         label=label,
         group=group,
         path_column=path_column,
+        root=root,
         progress=voice.progress,
     )
     voice.print(found.table(voice.width))

@@ -1,7 +1,7 @@
 """regraft fit: examples → a model, its report, and how to repeat it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,12 +9,12 @@ from regraft.cli import outputs
 from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import (
     Backbones,
-    Budget,
     Engine,
     Group,
     Label,
     Licences,
     PathColumn,
+    Root,
     Seed,
     Size,
     SplitColumn,
@@ -22,54 +22,68 @@ from regraft.cli.options import (
     several,
 )
 from regraft.errors import UsageError
-from regraft.recipe import Recipe
+
+if TYPE_CHECKING:
+    from regraft.recipe import Recipe
+
+OptionalSource = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A folder with one sub-folder per class, or a CSV, TSV, Parquet or JSON-lines "
+        "manifest; may be left out where --recipe names it.",
+    ),
+]
+Out = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where to write; by default ./NAME.out")
+]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.toml", help="Repeat a run; options given here come first."),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Wall-clock time to use, such as 90s or 10min."),
+]
+Views = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Views of a picture whose features are averaged: centre, whole-mirrored; several "
+        "times or with commas.",
+    ),
+]
+Parts = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TRAIN,VALIDATION,TEST",
+        help="Shares of a split that is made here, such as 0.7,0.15,0.15",
+    ),
+]
 
 
 def fit(
     voice: Voice,
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A folder with one sub-folder per class, or a CSV, TSV, Parquet or JSON-lines "
-            "manifest; may be left out where --recipe names it.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Where to write; by default ./NAME.out"),
-    ] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.toml", help="Repeat a run; options given here come first."),
-    ] = None,
+    source: OptionalSource = None,
+    out: Out = None,
+    recipe: RecipeFile = None,
     budget: Budget = None,
     backbone: Backbones = None,
     size: Size = None,
-    views: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Views of a picture whose features are averaged: centre, whole-mirrored; several "
-            "times or with commas.",
-        ),
-    ] = None,
+    views: Views = None,
     engine: Engine = None,
     licence: Licences = None,
     seed: Seed = None,
-    parts: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TRAIN,VALIDATION,TEST",
-            help="Shares of a split that is made here, such as 0.7,0.15,0.15",
-        ),
-    ] = None,
+    parts: Parts = None,
     label: Label = None,
     group: Group = None,
     path_column: PathColumn = None,
+    root: Root = None,
     split_column: SplitColumn = None,
 ) -> Reply:
-    """Fit a classifier on your pictures and measure it on those held out."""
+    """Fit a classifier on pictures and measure it on those held out."""
+    from regraft.recipe import Recipe
+
     asked = (Recipe() if recipe is None else _read(recipe)).changed(
         **given(
             source=source,
@@ -84,14 +98,18 @@ def fit(
             label=label,
             group=group,
             path_column=path_column,
+            root=None if root is None else str(root),
             split=split_column,
         )
     )
     if not asked.source:
         raise UsageError("SOURCE: name a folder or a manifest, or give a --recipe with a source")
+    return _fitted(voice, asked, out or outputs.default_folder(asked.source))
+
+
+def _fitted(voice: Voice, asked: "Recipe", folder: Path) -> Reply:
     from regraft.verbs.fit import fit_and_report
 
-    folder = out or outputs.default_folder(asked.source)
     with outputs.made(folder):
         fitted = fit_and_report(asked.source, asked, progress=voice.progress)
         paths = outputs.save(fitted, folder)
@@ -99,8 +117,10 @@ def fit(
     return Reply(outputs.document(fitted, folder, paths))
 
 
-def _read(file: Path) -> Recipe:
+def _read(file: Path) -> "Recipe":
     """A recipe file; mistakes in it are told with its name."""
+    from regraft.recipe import Recipe
+
     try:
         return Recipe.from_toml(file.read_text(encoding="utf-8"))
     except OSError as error:

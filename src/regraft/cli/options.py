@@ -37,6 +37,12 @@ Group = Annotated[
 PathColumn = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column of a manifest that holds the files.")
 ]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="Folder that a manifest's files are in; by default its own."
+    ),
+]
 SplitColumn = Annotated[
     str | None,
     typer.Option(metavar="COLUMN", help="Column that names train, validation or test."),
@@ -66,10 +72,6 @@ Engine = Annotated[
     typer.Option(metavar="NAME", help="What runs the network: openvino, onnxruntime or torch."),
 ]
 Seed = Annotated[int | None, typer.Option(metavar="NUMBER", help="Of everything random.")]
-Budget = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Wall-clock time to use, such as 90s or 10min."),
-]
 
 
 def given(**settings: Any) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from regraft.cli.edge import Voice
 from regraft.cli.tables import pairs
 from regraft.errors import StorageError, UsageError
-from regraft.recipe import Recipe
 from regraft.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -65,6 +64,8 @@ def made(folder: Path) -> Iterator[None]:
 
 def save(fitted: "Fitted", folder: Path) -> dict[str, Path]:
     """Write all FILES; returns their paths."""
+    from regraft.recipe import Recipe
+
     paths = {key: folder / name for key, (name, _) in FILES.items()}
     record = fitted.report.record
     fitted.model.save(paths["bundle"])

@@ -52,7 +52,7 @@ def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="MODEL INPUT...",
+            metavar="MODEL INPUT",
             help="A bundle that fit wrote, then files, folders, quoted globs, or - for paths on "
             "stdin, one a line. With --pretrained all are inputs.",
         ),
@@ -80,7 +80,7 @@ def predict(
         bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, not with a newline.")
     ] = False,
 ) -> Reply:
-    """Name the class of pictures, with a probability and what cannot be ruled out."""
+    """Name the class of pictures, with a probability."""
     names = list(inputs or ())
     model = None if pretrained or not names else names.pop(0)
     written = form or _form_of(output)

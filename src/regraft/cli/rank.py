@@ -1,7 +1,7 @@
 """regraft rank: which pretrained network suits the examples best."""
 
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from regraft.cli.options import (
     Label,
     Licences,
     PathColumn,
+    Root,
     Seed,
     Size,
     Source,
@@ -21,7 +22,6 @@ from regraft.cli.options import (
     several,
 )
 from regraft.errors import UsageError
-from regraft.recipe import seconds
 
 
 def rank(
@@ -51,9 +51,10 @@ def rank(
     label: Label = None,
     group: Group = None,
     path_column: PathColumn = None,
+    root: Root = None,
     split_column: SplitColumn = None,
 ) -> Reply:
-    """Rank pretrained networks by how well they tell your classes apart, as they are."""
+    """Rank pretrained networks by how well they suit your pictures."""
     wanted = given(
         backbones=several(backbone),
         licence=several(licence),
@@ -67,7 +68,13 @@ def rank(
     import regraft
     from regraft.data.sources import load
 
-    data = load(source, label=label, group=group, path_column=path_column, split=split_column)
+    columns: dict[str, Any] = {
+        "label": label,
+        "group": group,
+        "path_column": path_column,
+        "split": split_column,
+    }
+    data = load(source, root=root, **columns)
     found = regraft.rank(data, include_missing=include_missing, progress=voice.progress, **wanted)
     best = found.best
     voice.print(found.table())
@@ -78,6 +85,8 @@ def rank(
 
 
 def _time(text: str | None) -> float | None:
+    from regraft.recipe import seconds
+
     try:
         return None if text is None else seconds(text)
     except UsageError as error:

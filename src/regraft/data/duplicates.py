@@ -30,8 +30,12 @@ THUMB_SIDE = 32  # pixels
 # The thresholds were set on photos of clothes, blood smears, handwritten digits and solar cells,
 # with planted copies (benchmarks/duplicates.py). Frequencies are in half-periods per thumb's side.
 BAND = 12  # finer detail than this drowns in what resizing and JPEG do to it
-PLAIN_BAND = 3  # below it there is only shading (sky, a wall), which unrelated pictures share
-PLAIN = 2.0  # grey levels, standard deviation: with less texture JPEG noise of 0.5 to 1 is the rest
+
+# Detail is what is left without sums of a row pattern and a column pattern (a sky, a wall, a lamp's
+# falloff, stripes) and without the lowest frequencies: unrelated pictures share all of that.
+DETAIL_BAND = 3  # the lowest frequency of detail, across or down
+DETAIL_LEVELS = 1.5  # standard deviation, of 255: JPEG adds about 0.5; the palest photo has 2.2
+DETAIL_SHARE = 0.05  # of the weighted energy: the rest, 0.95, is under COPY; photos have over 0.1
 
 # Cosines. Of the copies of photos (0.3 to 2 times the size, quality 30 to 95, mirrored ...) 99 in
 # 100 reach 0.997 and the worst 0.994; the most similar unrelated photos reach 0.952. The gap is
@@ -110,9 +114,9 @@ def find_duplicates(
     digests  n SHA-256 of the files, as text
     aspects  (n,) width / height of the upright pictures
 
-    The result does not depend on the order of the pictures. Pictures without texture (blank pages,
-    a plain sky) are compared by digest only. Time grows with n²: 0.1 s for 3,400 pictures, half a
-    minute for 100,000 on one core; memory with n (about 1.5 kB each).
+    The result does not depend on the order of the pictures. Pictures without detail (blank pages,
+    a plain sky, stripes) are compared by digest only. Time grows with n²: 0.1 s for 3,400 pictures,
+    half a minute for 100,000 on one core; memory with n (about 1.5 kB each).
 
     Raises UsageError when the arrays do not fit together.
     """
@@ -151,8 +155,8 @@ def _check(
 def _near_pairs(
     thumbs: NDArray[np.uint8], aspects: NDArray[np.floating], first: Indices
 ) -> Iterator[NearPair]:
-    even, odd, textured = _low_frequencies(thumbs, first)
-    places, even, odd = first[textured], even[textured], odd[textured]
+    even, odd, detailed = _low_frequencies(thumbs, first)
+    places, even, odd = first[detailed], even[detailed], odd[detailed]
     pairs = _Pairs(len(places))
     for a, b, similarity in _lookalikes(even, odd):
         for chosen in pairs.worth_verifying(a, b, similarity):
@@ -167,7 +171,7 @@ def _near_pairs(
 
 
 def _low_frequencies(thumbs: NDArray[np.uint8], first: Indices) -> tuple[Floats, Floats, Truths]:
-    """The descriptors, in two parts, and which pictures have texture enough to be compared.
+    """The descriptors, in two parts, and which pictures have detail enough to be compared.
 
     A mirrored picture has the same coefficients, with the sign of the odd horizontal frequencies
     turned. So the cosine with a picture is even + odd, and with its mirror image even - odd.
@@ -175,22 +179,25 @@ def _low_frequencies(thumbs: NDArray[np.uint8], first: Indices) -> tuple[Floats,
     vertical, horizontal = np.indices((BAND, BAND))
     frequency = np.hypot(vertical, horizontal)
     band = (frequency > 0) & (frequency < BAND)
-    fine = np.maximum(vertical, horizontal)[band] >= PLAIN_BAND
+    crossed = (vertical > 0) & (horizontal > 0)
+    fine = (crossed & (np.maximum(vertical, horizontal) >= DETAIL_BAND))[band]
     is_odd = horizontal[band] % 2 == 1
     weights = frequency[band].astype(np.float32)  # photos fade as 1 / frequency: evens it out
     basis = _cosines()[band].reshape(len(weights), -1).T
 
     vectors = np.empty((len(first), len(weights)), np.float32)
-    textured = np.empty(len(first), np.bool_)
+    detailed = np.empty(len(first), np.bool_)
     for start in range(0, len(first), _SLICE):
         rows = slice(start, start + _SLICE)
         grey = thumbs[first[rows]].astype(np.float32) @ _LUMINANCE
         coefficients = grey.reshape(len(grey), -1) @ basis
-        textured[rows] = np.linalg.norm(coefficients[:, fine], axis=1) >= PLAIN * THUMB_SIDE
+        levels = np.linalg.norm(coefficients[:, fine], axis=1) / THUMB_SIDE
         weighted = coefficients * weights
         length = np.linalg.norm(weighted, axis=1, keepdims=True)
         vectors[rows] = weighted / np.maximum(length, np.finfo(np.float32).tiny)
-    return vectors[:, ~is_odd].copy(), vectors[:, is_odd].copy(), textured
+        share = np.square(vectors[rows, fine]).sum(axis=1)
+        detailed[rows] = (levels >= DETAIL_LEVELS) & (share >= DETAIL_SHARE)
+    return vectors[:, ~is_odd].copy(), vectors[:, is_odd].copy(), detailed
 
 
 def _cosines() -> Floats:

@@ -24,7 +24,7 @@ from regraft.backbones.engines import ENGINES
 from regraft.backbones.features import Extractor
 from regraft.backbones.sources import SOURCES
 from regraft.backbones.weights import CARRIERS, fingerprint
-from regraft.errors import BackboneError, BundleError
+from regraft.errors import BackboneError, BundleError, UsageError
 from regraft.export.bundle import Bundle
 from regraft.modalities.spec import InputSpec
 from regraft.storage import write_atomically
@@ -59,12 +59,23 @@ def refusals(told: Mapping[str, Any], views: Sequence[str]) -> Iterator[str]:
         yield f"row.source: networks of {row['source']!r} are not read from bundles"
     family = families().get(row["family"])
     if family is None or not re.fullmatch(family.matches, f"{row['source']}:{row['architecture']}"):
-        yield f"row.family: {row['family']!r} has no {row['source']}:{row['architecture']}"
+        network = f"{row['source']}:{row['architecture']}"
+        yield f"row.family, row.architecture: {row['family']!r} has no {network!r} here"
     if reserved := sorted(RESERVED_ARGS & set(row.get("options", {}))):
         yield f"row.options: {', '.join(reserved)} could load files"
+    for where, spec in {"spec": told["spec"], "row.spec": row["spec"]}.items():
+        yield from (f"{where}.{mistake}" for mistake in _wrong_spec(spec))
     for name in ("size_multiple", "min_size"):
         if row.get(name, 1) < 1:
             yield f"row.{name}: expected 1 or more, got {row[name]}"
+
+
+def _wrong_spec(record: Mapping[str, Any]) -> Sequence[str]:
+    try:
+        InputSpec.from_dict(record)
+    except UsageError as error:
+        return error.mistakes
+    return ()
 
 
 def extractor_of(bundle: Bundle, index: int, told: Mapping[str, Any]) -> Extractor:

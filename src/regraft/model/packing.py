@@ -194,10 +194,10 @@ def _wrong_head(head: Tensors, told: dict[str, Any]) -> Iterator[str]:
 
 def _wrong_novelty(novelty: Tensors, head: Tensors) -> Iterator[str]:
     sizes = {"d": len(np.ravel(head.get("shift", ()))), "k": np.size(novelty.get("spread", ()))}
-    limits = np.ravel(novelty.get("limits", ()))
+    limits = np.asarray(novelty.get("limits", ()))
     finite = {**novelty, "limits": np.where(limits == np.inf, 0, limits)}  # inf: nothing is unlike
     yield from _wrong_arrays("novelty", finite, NOVELTY, sizes)
-    if not (limits[:1] > 0).all() or not (np.ravel(novelty.get("spread", ())) > 0).all():
+    if not (limits.ravel()[:1] > 0).all() or not (np.ravel(novelty.get("spread", ())) > 0).all():
         yield "novelty: spread and residual: expected numbers above 0"
 
 

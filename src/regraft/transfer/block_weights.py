@@ -18,15 +18,14 @@ from regraft.transfer.ridge import (
     LAMBDA,
     LAMBDAS,
     Groups,
-    Inverse,
     Matrix,
+    best_dual,
     inverse_of,
     members,
-    search,
 )
 from regraft.transfer.scaling import Array, BlockScaling, Integers
 
-SUBSAMPLE = 600  # rows that find block weights: a step of 600³ flops takes about 15 ms
+SUBSAMPLE = 600  # rows that find block weights: a step takes about 15 ms
 CHECK = 1500  # rows on which block weights must prove themselves
 KEEP_BELOW = 0.9  # of the error of equal weights: the least that chosen weights must reach
 
@@ -81,10 +80,10 @@ class Sample:
         return Sample(self.features[some], self.labels[some], self.targets[some], self.groups[some])
 
     def tried(self, plain: BlockScaling, weights: Matrix, hint: float) -> Weighing:
-        """The error of weights at their best λ, searched from `hint`."""
+        """The error of weights at their best λ, which lies near `hint`."""
         rows = plain.weighted(weights)(self.features)
-        lam, solution = search(Inverse(rows, self.targets, members(self.groups)), LAMBDAS, hint)
-        return Weighing(weights, lam, solution.error, len(rows))
+        best = best_dual(rows, self.targets, LAMBDAS, hint, members(self.groups))
+        return Weighing(weights, best.lam, best.error, len(rows))
 
     def chosen(self, plain: BlockScaling, hint: float) -> Weighing:
         """The weights with the least error, and it."""

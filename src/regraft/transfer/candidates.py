@@ -18,7 +18,7 @@ from regraft.errors import BackboneError, UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.recipe import Recipe
 from regraft.storage import write_atomically
-from regraft.transfer.inputs import first_input
+from regraft.transfer.inputs import first_input, fitting
 
 if TYPE_CHECKING:
     from regraft.backbones.network import FrozenNetwork
@@ -52,14 +52,15 @@ class Candidate:
         own = own.at(_readable(row, own.size))
         return cls(row, own.at(min(own.size, _readable(row, LOW))), own)
 
-    def ready(self, engine: str | None) -> Extractor | None:
-        """The extractor of a fit; None where its engine is still to be chosen, which takes long."""
+    def is_chosen(self, engine: str | None) -> bool:
+        """Whether the engine of a fit is known; to choose the fastest takes long."""
         if engine is not None:
-            return Extractor(self.row, self.own, engine)
+            return True
         try:
-            return Extractor(self.row, self.own, *choose_engine(self.row, self.own, _not_chosen))
+            choose_engine(self.row, self.own, _not_chosen)
         except _NotChosen:
-            return None
+            return False
+        return True
 
 
 class _NotChosen(Exception):
@@ -74,7 +75,7 @@ def _readable(row: CatalogRow, size: int) -> int:
     """The next size, pixels, that a network can read."""
     if families()[row.family].resize == "fixed":
         return row.spec.size
-    return -(-max(size, row.min_size) // row.size_multiple) * row.size_multiple
+    return fitting(row, size)
 
 
 @dataclass(frozen=True)

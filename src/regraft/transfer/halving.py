@@ -205,8 +205,11 @@ class Halving:
             candidates = [one for one in candidates if self._tried(one, self._refuse_slow)]
         if len(candidates) <= ALWAYS and self.clock.limit is None:
             rows = [self._tried(one, self._measured, MEASURED) for one in candidates]
-            return self._told([row for row in rows if row])
-        return self._told(self._measured_better_half(self._screened(candidates)))
+            return self._ordered(row for row in rows if row)
+        return self._ordered(self._better_half(self._screened(candidates)))
+
+    def _ordered(self, rows: Iterable[RankRow]) -> list[RankRow]:
+        return ordered(rows, self.examples.spread)
 
     def _screened(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, RankRow]]:
         found: list[tuple[Candidate, RankRow]] = []
@@ -217,11 +220,13 @@ class Halving:
                 found.append((one, row))
         return found
 
-    def _measured_better_half(self, screened: list[tuple[Candidate, RankRow]]) -> list[RankRow]:
+    def _better_half(self, screened: list[tuple[Candidate, RankRow]]) -> list[RankRow]:
+        """The better half measured, the rest as it was screened."""
         kept = max(ALWAYS, math.ceil(len(screened) / 2))
-        screened.sort(key=lambda pair: self._order(pair[1]))
-        rest = [replace(row, note="not in the better half") for _, row in screened[kept:]]
-        return [*(self._again(*pair) for pair in screened[:kept]), *rest]
+        tried = {row.name: one for one, row in screened}
+        rows = self._ordered(row for _, row in screened)
+        rest = [replace(row, note="only screened: not in the better half") for row in rows[kept:]]
+        return [*(self._again(tried[row.name], row) for row in rows[:kept]), *rest]
 
     def _tried(self, one: Candidate, step: Callable[..., Any], *settings: Any) -> Any:
         """What a step gives; None, and a reason in `skipped`, where it fails."""
@@ -242,21 +247,12 @@ class Halving:
     def _again(self, one: Candidate, screened: RankRow) -> RankRow:
         """Measured; as it was screened where that cannot be done."""
         try:
-            self.clock.check(self._forecast(one, screened) if self.clock.limit else 0.0)
+            if not one.is_chosen(self.recipe.engine):  # what follows could not be interrupted
+                self.clock.check(CONVERSION)
             found = self._measured(one, MEASURED)
         except (BackboneError, LeftOut) as error:
             return replace(screened, note=f"only screened: {error}")
         return replace(found, seconds=round(screened.seconds + found.seconds, 2))
-
-    def _forecast(self, one: Candidate, screened: RankRow) -> float:
-        """Seconds that measuring would take."""
-        shas = set(self.examples.shas)
-        speed = screened.pictures_per_second * (screened.size / one.own.size) ** 2
-        made = one.ready(self.recipe.engine)
-        if made is None:
-            return CONVERSION + len(shas) / speed
-        known = self.store.features(made.space(made.spec.views[0]), self.examples.shas)
-        return (len(shas) - len(known)) / (made.rate or speed)
 
     def _measured(self, one: Candidate, stage: Stage) -> RankRow:
         start, row = time.perf_counter(), one.row
@@ -295,22 +291,25 @@ class Halving:
                 advance(len(seen.shas))
         return np.vstack([p.features for p in parts if p.features is not None]), parts[0].widths
 
-    def _order(self, row: RankRow) -> tuple[bool, float, float, float]:
-        """See `Ranking`: less is better."""
-        error = round(row.error / self.examples.spread, 2)
+
+def ordered(rows: Iterable[RankRow], spread: float) -> list[RankRow]:
+    """Best first, with a note on those that the best is not surely better than.
+
+    spread  mean variance of the one-hot labels, against which squared errors are seen
+
+    Measured rows come before those that were only screened. Each goes by accuracy; among equals by
+    squared error, but differences below a hundredth of the spread do not count; then by speed.
+    """
+
+    def key(row: RankRow) -> tuple[bool, float, float, float]:
+        error = round(row.error / spread, 2)
         unsure = row.stage != MEASURED.name
         return unsure, -row.leave_one_out.value, error, -row.pictures_per_second
 
-    def _told(self, rows: Iterable[RankRow]) -> list[RankRow]:
-        """In order, with a note where the best is not surely better."""
-        ordered = sorted(rows, key=self._order)
-        return [
-            replace(row, note="not surely worse than the best")
-            if not row.note and row is not ordered[0] and _overlap(row, ordered[0])
-            else row
-            for row in ordered
-        ]
+    found = sorted(rows, key=key)
+    return found[:1] + [_compared(row, found[0].leave_one_out) for row in found[1:]]
 
 
-def _overlap(row: RankRow, best: RankRow) -> bool:
-    return row.leave_one_out.high >= best.leave_one_out.value
+def _compared(row: RankRow, best: Interval) -> RankRow:
+    equal = not row.note and row.leave_one_out.high >= best.value
+    return replace(row, note="not surely worse than the best") if equal else row

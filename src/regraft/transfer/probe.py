@@ -19,20 +19,16 @@ from regraft.transfer.block_weights import Sample
 from regraft.transfer.block_weights import weigh as weigh_blocks
 from regraft.transfer.ridge import (
     LAMBDAS,
-    Groups,
-    Inverse,
     Matrix,
     Moments,
-    dual_spectrum,
+    best_dual,
     from_dual,
     members,
-    search,
 )
 from regraft.transfer.scaling import Array, BlockScaling, Integers, mean_and_variance
 from regraft.transfer.streaming import Pool, left_out_scores
 
 PRIMAL_ABOVE = 2.0  # rows for each column: above, ZᵀZ is decomposed instead of K
-SEARCH_ABOVE = 500  # rows: above, a search with few inverses beats a decomposition of K
 CHUNK = 4096  # rows that the primal takes at a time from features in memory
 
 NO_ROWS = "features: there are no rows to learn from"
@@ -137,19 +133,16 @@ def fit_head(
             seed=seed,
             weigh=weigh,
         )
-    mean, variance = mean_and_variance(features)
-    _refuse_no_numbers(mean, features)
-    plain, targets = BlockScaling.of(mean, variance, widths), one_hot(labels, classes)
+    plain = BlockScaling.of(*mean_and_variance(features), widths)
+    targets = one_hot(labels, classes)
     pool = Pool(seed).add(features, labels, targets, together)
     chosen = weigh_blocks(plain, Sample(*pool.rows()), seed, free=weigh)
     scaling = plain.weighted(chosen.weights)
     rows = scaling(features)
-    solve = _search if len(labels) > SEARCH_ABOVE else _decompose
-    lam, dual, left_out = solve(
-        rows, targets, np.asarray(lambdas), chosen.hint(len(labels)), members(together)
-    )
-    head = Head(scaling, from_dual(rows, dual), tuple(map(float, chosen.weights)), lam)
-    return HeadFit(head, left_out, float(np.mean((targets - left_out) ** 2)))
+    hint = chosen.hint(len(labels))
+    best = best_dual(rows, targets, np.asarray(lambdas), hint, members(together))
+    head = Head(scaling, from_dual(rows, best.dual), tuple(map(float, chosen.weights)), best.lam)
+    return HeadFit(head, best.left_out, best.error)
 
 
 def _slices(features: Array, labels: Integers) -> Iterator[tuple[Array, Integers]]:
@@ -164,25 +157,6 @@ def _groups(groups: Integers | None, rows: int) -> Integers:
     if np.shape(groups) != (rows,):
         raise UsageError(f"groups: expected one number for each of {rows} rows, got {groups}")
     return np.asarray(groups)
-
-
-Solved = tuple[float, Matrix, Matrix]  # λ, dual coefficients and left-out scores, (n, c) both
-
-
-def _decompose(
-    rows: Matrix, targets: Matrix, lambdas: Matrix, hint: float, groups: Groups
-) -> Solved:
-    """Every λ from one decomposition."""
-    spectrum = dual_spectrum(rows, targets)
-    scores = [spectrum.left_out(spectrum.vectors, targets, lam, groups) for lam in lambdas]
-    best = int(np.argmin([np.mean((targets - left_out) ** 2) for left_out in scores]))
-    return float(lambdas[best]), spectrum.coefficients(lambdas[best]), scores[best]
-
-
-def _search(rows: Matrix, targets: Matrix, lambdas: Matrix, hint: float, groups: Groups) -> Solved:
-    """Few λ, starting from the subsample's choice."""
-    lam, solution = search(Inverse(rows, targets, groups), lambdas, hint)
-    return lam, solution.dual, solution.left_out
 
 
 def fit_head_streamed(
@@ -233,10 +207,8 @@ def _first_pass(
         _refuse_rows(features, labels, classes, widths, moments.count)
         if moments.count == 0 and len(labels):
             moments.origin = np.mean(features, 0, dtype=np.float64)
-        positions = np.arange(moments.count, moments.count + len(labels))
-        pool.add(features, labels, positions)
+        pool.add(features, labels, np.arange(moments.count, moments.count + len(labels)))
         moments.add(features, one_hot(labels, classes))
-        _refuse_no_numbers(moments.total, features, int(positions[0]))
     if moments.count == 0:
         raise UsageError(NO_ROWS)
     return moments, pool
@@ -274,13 +246,10 @@ def _refuse_rows(
         )
     if mistakes:
         raise UsageError(*mistakes)
-
-
-def _refuse_no_numbers(sums: Matrix, features: Array, first: int = 0) -> None:
-    """sums (d,) over rows that include `features`: not finite if one of these is not."""
-    if not np.isfinite(sums).all():
-        wrong = np.flatnonzero(~np.isfinite(features).all(1)) + first
+    finite = np.isfinite(features).all(1)
+    if not finite.all():
+        bad = np.flatnonzero(~finite) + first
         raise DataError(
-            f"features: {len(wrong)} rows hold NaN or infinity (rows {wrong[:5].tolist()} ...): "
-            "these files were not read well, or the backbone overflows; leave them out"
+            f"features: {len(bad)} rows hold NaN or infinity (rows {bad[:5].tolist()} ...): these "
+            "files were not read well, or the backbone overflows; leave them out"
         )

@@ -36,10 +36,12 @@ Groups = Sequence[npt.NDArray[np.int64]]
 LAMBDAS: Matrix = np.logspace(-3, 1, 25)
 LAMBDA = 0.2  # where a search starts that knows nothing
 
+SEARCH_ABOVE = 600  # rows: above, a search with few inverses beats a decomposition
+
 # What `search` expects before it knows better: with photos and digits, at 100 to 3,000 rows, the
 # second derivative of log(error) by log λ near its minimum was 0.045 to 0.075.
 CURVATURE = 0.055
-ENOUGH = 0.003  # of the error: a step of the search that is to gain less is not taken
+ENOUGH = 0.002  # of the error: a step of the search that is to gain less is not taken
 
 
 def members(groups: Integers) -> list[npt.NDArray[np.int64]]:
@@ -116,7 +118,7 @@ class Spectrum:
         for some in np.array_split(np.arange(len(lambdas)), parts):
             stacked = self.shares(np.asarray(lambdas)[some])[:, :, None] * self.loading[:, None]
             fitted = left @ stacked.reshape(len(stacked), -1)
-            residual = targets[:, None] - fitted.reshape(len(left), len(some), -1)
+            residual = targets[:, None] - fitted.reshape(len(left), len(some), targets.shape[1])
             residual /= 1.0 - leverages[:, some, None]
             out[some] = np.einsum("nlc,nlc->l", residual, residual)
         return out
@@ -228,18 +230,38 @@ class Moments:
 
 
 class Solution(NamedTuple):
-    """What one λ gives.
+    """The dual problem solved at its best λ, or at one.
 
+    lam       relative λ
     error     mean squared left-out error
-    slope     derivative of log(error) by log λ
     dual      (n, c) coefficients of the rows
     left_out  (n, c) scores of the rows as if each (each group) had not been learned from
     """
 
+    lam: float
     error: float
-    slope: float
     dual: Matrix
     left_out: Matrix
+
+
+def best_dual(
+    rows: Array, targets: Array, lambdas: Array, hint: float, groups: Groups = ()
+) -> Solution:
+    """The solution with the least left-out error; of many rows by `search` from a λ near `hint`.
+
+    rows     (n, d) without the intercept's column
+    targets  (n, c)
+    lambdas  grid of relative λ
+    groups   positions of rows that are left out together
+    """
+    if len(rows) > SEARCH_ABOVE:
+        return search(Inverse(rows, targets, groups), lambdas, hint)
+    spectrum = dual_spectrum(rows, targets)
+    scores = [spectrum.left_out(spectrum.vectors, targets, lam, groups) for lam in lambdas]
+    errors = [float(np.mean((targets - left_out) ** 2)) for left_out in scores]
+    best = int(np.argmin(errors))
+    lam = float(lambdas[best])
+    return Solution(lam, errors[best], spectrum.coefficients(lam), scores[best])
 
 
 class Inverse:
@@ -255,8 +277,8 @@ class Inverse:
         self.kernel, self.targets, self.groups = kernel_of(rows), targets, groups
         self.scale = float(np.trace(self.kernel)) / len(rows)
 
-    def solve(self, lam: float) -> Solution:
-        """At a relative λ."""
+    def solve(self, lam: float) -> tuple[Solution, float]:
+        """At a relative λ; and the derivative of log(error) by log λ."""
         inverse = inverse_of(self.kernel, lam * self.scale)
         dual = inverse @ self.targets
         second = inverse @ dual
@@ -271,7 +293,7 @@ class Inverse:
             drift[group] = np.linalg.solve(inner, moved)
         error = float(np.mean(residual**2))
         slope = 2 * lam * self.scale * float(np.mean(residual * drift)) / max(error, 1e-300)
-        return Solution(error, slope, dual, self.targets - residual)
+        return Solution(lam, error, dual, self.targets - residual), slope
 
 
 def inverse_of(kernel: Matrix, lam: float) -> Matrix:
@@ -297,26 +319,26 @@ def _mirrored(lower: Matrix) -> Matrix:
     return lower
 
 
-def search(problem: Inverse, lambdas: Array, hint: float) -> tuple[float, Solution]:
-    """The λ of a grid with the least left-out error, and its solution: Newton steps on log λ.
+def search(problem: Inverse, lambdas: Array, hint: float) -> Solution:
+    """The λ of a grid with the least left-out error, by Newton steps on log λ.
 
     Starts at the grid point next to `hint` and ends where a step would gain less than ENOUGH or
-    lead to a point that was visited. One to three λ are solved as a rule.
+    lead to a point that was visited. One to three λ are solved as a rule. It goes downhill: the
+    hint should come from a sample of the rows. Made for rows that are not many more than columns:
+    with far more the error hardly depends on λ, and a flat place is taken for the bottom.
     """
     logs = np.log(lambdas)
-    seen: dict[int, Solution] = {}
-    at, curvature, before = _nearest(logs, np.log(hint)), CURVATURE, None
-    while at not in seen:
-        seen[at] = problem.solve(float(lambdas[at]))
-        slope = seen[at].slope
+    solved: dict[int, Solution] = {}
+    slopes: dict[int, float] = {}
+    at, curvature = int(np.argmin(np.abs(logs - np.log(hint)))), CURVATURE
+    while at not in solved:
+        before = next(reversed(solved), None)
+        solved[at], slopes[at] = problem.solve(float(lambdas[at]))
         if before is not None:  # a secant of the slopes; where that is flat or concave, as at first
-            secant = (slope - seen[before].slope) / (logs[at] - logs[before])
+            secant = (slopes[at] - slopes[before]) / (logs[at] - logs[before])
             curvature = secant if secant > CURVATURE / 4 else CURVATURE
-        if slope**2 / (2 * curvature) > ENOUGH:
-            before, at = at, _nearest(logs, logs[at] - slope / curvature)
-    best = min(seen, key=lambda index: seen[index].error)
-    return float(lambdas[best]), seen[best]
-
-
-def _nearest(values: Matrix, value: float) -> int:
-    return int(np.argmin(np.abs(values - value)))
+        downhill = (logs - logs[at]) * slopes[at] < 0
+        if slopes[at] ** 2 / (2 * curvature) > ENOUGH and downhill.any():
+            away = np.abs(logs - (logs[at] - slopes[at] / curvature))
+            at = int(np.argmin(np.where(downhill, away, np.inf)))
+    return min(solved.values(), key=lambda solution: solution.error)

@@ -49,8 +49,8 @@ class BlockScaling:
         return BlockScaling(self.shift, self.factor * np.repeat(root, self.widths), self.widths)
 
     def __call__(self, features: Array) -> npt.NDArray[np.float64]:
-        """(n, d) raw features → (n, d) float64 normalised ones."""
-        rows = np.subtract(features, self.shift, dtype=np.float64)
+        """(n, d) raw features → (n, d) float64 normalised ones, row after row in memory."""
+        rows = np.subtract(features, self.shift, dtype=np.float64, order="C")
         rows *= self.factor
         return rows
 

@@ -63,12 +63,12 @@ def logme(features: Array, labels: Labels) -> float:
     The evidence is that of all n dimensions also where n < d.
     """
     rows, numbers = _checked(features, labels)
-    left, singular, _ = np.linalg.svd(rows, full_matrices=False)
+    values, left = _eigen(rows)
     targets = np.eye(numbers.max() + 1)[numbers]
     squares = (left.T @ targets) ** 2
     rest = np.maximum((targets**2).sum(0) - squares.sum(0), 0.0)
-    ratio = _fixed_point(singular**2, squares, rest, len(rows))
-    return float(np.mean(_evidence(ratio, singular**2, squares, rest, len(rows)))) / len(rows)
+    ratio = _fixed_point(values, squares, rest, len(rows))
+    return float(np.mean(_evidence(ratio, values, squares, rest, len(rows)))) / len(rows)
 
 
 def h_score(features: Array, labels: Labels) -> float:
@@ -79,17 +79,22 @@ def h_score(features: Array, labels: Labels) -> float:
     """
     rows, numbers = _checked(features, labels)
     centred = rows - rows.mean(0)
-    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-    variances = singular**2 / len(rows)
-    kept = variances > ROUNDING * variances.max()
-    if not kept.any():
-        return 0.0
-    counts = np.bincount(numbers)
-    means = np.stack([centred[numbers == c].mean(0) for c in range(len(counts))])
-    within = means @ directions[kept].T
-    share, level = _shrinkage(centred, variances), variances.sum() / rows.shape[1]
-    shrunk = (1 - share) * variances[kept] + share * level
-    return float((1 - share) * np.einsum("c,ck,k->", counts / len(rows), within**2, 1 / shrunk))
+    values, left = _eigen(centred)
+    n, d = rows.shape
+    share = _shrinkage(centred, values / n)
+    shrunk = ((1 - share) * values + share * values.sum() / d) / n
+    sums = np.eye(numbers.max() + 1)[numbers].T @ (left * np.sqrt(values))
+    between = np.einsum("ck,c->k", sums**2, 1 / np.bincount(numbers)) / n
+    return float((1 - share) * np.sum(between / shrunk))
+
+
+def _eigen(rows: Matrix) -> tuple[Matrix, Matrix]:
+    """Eigenvalues of F Fᵀ above rounding (r,), and its eigenvectors (n, r), by the smaller side."""
+    wide = rows.shape[0] <= rows.shape[1]
+    values, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
+    kept = values > max(ROUNDING * values[-1], np.finfo(float).tiny)
+    values, vectors = values[kept], vectors[:, kept]
+    return values, vectors if wide else rows @ vectors / np.sqrt(values)
 
 
 # Nearest neighbours ------------------------------------------------------------------------------
@@ -124,7 +129,7 @@ def _fixed_point(values: Matrix, squares: Matrix, rest: Matrix, n: int) -> Matri
     squares  (r, c) squared coordinates of the targets in its eigenvectors
     rest     (c,) squared length of the targets outside their span
     """
-    unit = float(values.mean()) or 1.0
+    unit = float(values.mean()) if len(values) else 1.0
     tiny = np.finfo(float).tiny
     ratio = np.full(len(rest), unit)
     for _ in range(ROUNDS):

@@ -24,22 +24,21 @@ from regraft.backbones.catalog import DEFAULT, find
 from regraft.backbones.features import Extractor, Pass, extractor, pass_over
 from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
-from regraft.data.findings import SEVERITIES, Finding
+from regraft.data.findings import Finding
 from regraft.data.inspection import FEW, Groups, inspect
 from regraft.data.sources import load
 from regraft.errors import DataError, UsageError
 from regraft.modalities import modality
 from regraft.modalities.facts import Facts
 from regraft.progress import Progress
-from regraft.transfer.noise import label_noise, suspects
 from regraft.transfer.probe import fit_head
 from regraft.verbs.prepare import Prepared
+from regraft.verbs.shown import SUSPECT, illustrated, label_suspects
 
 SIZE = 128  # pixels: finds as many wrong labels as 224 in a third of the time
-PICTURES = 300  # files on the page with a thumbnail,
-PICTURES_EACH = 4  # of one finding: as many as the page shows
+PICTURES = 300  # files on the page with a thumbnail
 
-SUSPECT, UNCHECKED = "label-suspect", "labels-not-checked"
+UNCHECKED = "labels-not-checked"
 
 DROPPED = ("unreadable", "exact-duplicate", "conflicting-labels", "leak")
 
@@ -98,22 +97,9 @@ class Diagnosis:
             "modality": self.dataset.modality,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "regraft": __version__,
-            "findings": list(self._illustrated()),
+            "findings": list(illustrated(self.dataset, self.findings, PICTURES)),
         }
         return doctor_page(record)
-
-    def _illustrated(self) -> Iterator[dict[str, Any]]:
-        """Findings as plain data with thumbnails, the grave ones first."""
-        from regraft.verbs.evaluate import thumbnail
-
-        paths = dict(self.dataset.table.select("id", "path").iter_rows())
-        shown: dict[str, str | None] = {}
-        for finding in sorted(self.findings, key=lambda f: SEVERITIES.index(f.severity)):
-            for name in finding.files[:PICTURES_EACH]:
-                if name in paths and name not in shown and len(shown) < PICTURES:
-                    shown[name] = thumbnail(self.dataset.modality, paths[name])
-            pictures = [shown.get(name) for name in finding.files[:PICTURES_EACH]]
-            yield {**finding.to_dict(), "thumbnails": pictures}
 
     def cleaned(self, drop: Collection[str] = DROPPED) -> Dataset:
         """The dataset without the examples that findings of the kinds in `drop` are about.
@@ -134,10 +120,10 @@ class Diagnosis:
         rank = _ranks(self.dataset)
         left_out = []
         for kind in (kind for kind in LEAVERS if kind in drop):
-            gone = [name for f in self.findings if f.kind == kind for name in _leavers(f, rank)]
-            if gone := list(dict.fromkeys(gone)):
+            found = [name for f in self.findings if f.kind == kind for name in _leavers(f, rank)]
+            if gone := dict.fromkeys(found):
                 left_out.append(_left_out(kind, gone))
-            rank = {name: key for name, key in rank.items() if name not in set(gone)}
+                rank = {name: key for name, key in rank.items() if name not in gone}
         told = [f for f in self.findings if f.kind == "unreadable" or f.kind not in drop]
         kept = replace(self.dataset, findings=tuple(told))
         return kept.without([name for f in left_out for name in f.files], left_out)
@@ -160,6 +146,7 @@ def doctor(
     path_column: str | None = None,
     group: str | None = None,
     split: str | None = None,
+    root: str | Path | None = None,
     backbone: str | None = None,
     size: int | None = None,
     engine: str | None = None,
@@ -172,6 +159,7 @@ def doctor(
 
     data            a Dataset, or a source as for `regraft.load`
     label, path_column, group, split  columns of a manifest
+    root            folder that a manifest's files are in; None: the manifest's own
     backbone, size, engine  of the frozen network that checks the labels; None: the default network,
                     SIZE pixels or the next size that it reads, the fastest engine
     seed            of the choice of block weights
@@ -182,7 +170,13 @@ def doctor(
     asked = {"backbone": backbone, "size": size, "engine": engine}
     if not look_for_label_errors and (unused := [k for k, v in asked.items() if v is not None]):
         raise UsageError(*(f"{k}: has no use with look_for_label_errors=False" for k in unused))
-    dataset = load(data, label=label, path_column=path_column, group=group, split=split)
+    columns: dict[str, Any] = {
+        "label": label,
+        "path_column": path_column,
+        "group": group,
+        "split": split,
+    }
+    dataset = load(data, root=root, **columns)
     if not len(dataset):
         raise DataError("there are no examples")
     checks = look_for_label_errors and len(_checkable(dataset)) > 1
@@ -248,14 +242,7 @@ def _label_errors(
         groups=Prepared(dataset, together).left_out_together(dataset)[rows],
         seed=seed,
     ).left_out
-    scores = label_noise(left_out, labels)
-    for i in suspects(scores, labels):
-        yield _suspect(names[i], classes[labels[i]], classes[left_out[i].argmax()], scores[i])
-
-
-def _suspect(name: str, label: str, other: str, score: float) -> Finding:
-    reason = f"labelled {label!r}, but the other examples suggest {other!r}: look at it"
-    return Finding(SUSPECT, (name,), reason, score=float(score))
+    yield from label_suspects(left_out, labels, names, classes)
 
 
 # Leaving out -------------------------------------------------------------------------------------

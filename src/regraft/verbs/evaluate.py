@@ -13,15 +13,17 @@ from regraft import __version__
 from regraft.backbones.features import Pass
 from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset, listed
+from regraft.data.findings import Finding
 from regraft.data.sources import load
 from regraft.errors import DataError, UsageError
 from regraft.evaluation.calibration import reliability
 from regraft.evaluation.intervals import Interval, bootstrap, bootstrap_per_class
 from regraft.evaluation.metrics import METRICS, confusion_matrix, per_class
 from regraft.evaluation.report import Report
-from regraft.modalities import modality
 from regraft.model.model import Answers, Model
 from regraft.progress import Progress
+from regraft.verbs.rungs import rows
+from regraft.verbs.shown import thumbnail
 
 SHOWN = 24  # worst mistakes as pictures
 SHOWN_UNLIKE = 8
@@ -43,6 +45,7 @@ def evaluate(
     label: str | None = None,
     path_column: str | None = None,
     group: str | None = None,
+    root: str | Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
     store: Store | None = None,
@@ -57,11 +60,43 @@ def evaluate(
     DataError where nothing can be measured.
     """
     model = model if isinstance(model, Model) else Model.load(model)
-    examples = _examples(data, split, label=label, path_column=path_column, group=group)
+    examples = _examples(data, split, label=label, path_column=path_column, group=group, root=root)
     examples = _same_classes(model, examples)
     seen = model.features(examples.table["path"].to_list(), store=store, progress=progress)
+    notes: dict[str, Any] = {}
+    if split is None and examples.split_source != "given" and not isinstance(data, Dataset):
+        examples, seen, notes = _not_learned(model, examples, seen)
     record = measure(model, examples, seen, resamples=resamples, seed=seed)
-    return Report(record | _provenance(model))
+    return Report(record | _provenance(model) | notes)
+
+
+def _not_learned(
+    model: Model, examples: Dataset, seen: Pass
+) -> tuple[Dataset, Pass, dict[str, Any]]:
+    """Without files that the model learned from, by content: on them it can only look too good."""
+    learned = set(model.record.get("learned", ()))
+    new = [i for i, sha in enumerate(seen.shas) if short(sha) not in learned]
+    if len(new) == len(examples):
+        return examples, seen, {}
+    if not new:
+        raise DataError(
+            "the model learned from every one of these files, so they tell nothing about it; give "
+            "others, or name a part with `split` to measure on them all the same"
+        )
+    names = [
+        name
+        for name, sha in zip(examples.table["id"], seen.shas, strict=True)
+        if short(sha) in learned
+    ]
+    reason = f"the model learned from {len(names)} of these files: they were not measured on"
+    finding = Finding("learned-from", tuple(names), reason, "note")
+    fewer = examples.with_table(examples.table[new])
+    return fewer, rows(seen, np.array(new)), {"findings": [finding.to_dict()]}
+
+
+def short(sha: str) -> str:
+    """A SHA-256 as bundles keep it of the examples learned from: 16 hex digits suffice."""
+    return sha[:16]
 
 
 def _examples(data: Any, split: str | None, **columns: Any) -> Dataset:
@@ -230,18 +265,12 @@ def _unlike(
     return {"flagged": len(flagged), "n": len(files), "examples": shown}
 
 
-def thumbnail(kind: str, path: str) -> str | None:
-    """A small picture of a file; None if it can't be read any more."""
-    try:
-        return modality(kind).thumbnail(Path(path).read_bytes(), path)
-    except (OSError, DataError):
-        return None
-
-
 def _provenance(model: Model) -> dict[str, Any]:
-    """What the model's own record tells about how it came to be."""
-    told = ("backbones", "recipe", "chosen", "leave_one_out", "reproduce")
-    return {key: model.record[key] for key in told if key in model.record}
+    """What the model's own record tells about how it came to be, and the engine that ran here."""
+    told = ("recipe", "chosen", "tried", "leave_one_out", "reproduce")
+    networks = zip(model.record.get("backbones", ()), model.extractors, strict=False)
+    ran = [{**network, "engine": one.engine_name} for network, one in networks]
+    return {key: model.record[key] for key in told if key in model.record} | {"backbones": ran}
 
 
 def counts(dataset: Dataset) -> dict[str, dict[str, int]]:

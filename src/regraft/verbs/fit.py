@@ -16,7 +16,7 @@ from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.features import Extractor, Pass, extractor, hash_files, pass_over
 from regraft.backbones.store import Store, Verdict
 from regraft.data.dataset import Dataset
-from regraft.data.sources import check_learnable
+from regraft.data.sources import check_learnable, load
 from regraft.errors import DataError
 from regraft.evaluation.report import Report
 from regraft.modalities import modality
@@ -28,7 +28,7 @@ from regraft.transfer.block_weights import subsample
 from regraft.transfer.inputs import candidates, first_input, fitting, networks
 from regraft.transfer.probe import fit_head
 from regraft.verbs.evaluate import measure
-from regraft.verbs.prepare import Prepared, prepare, read
+from regraft.verbs.prepare import Prepared, prepare
 from regraft.verbs.rungs import (
     Learning,
     Numbers,
@@ -40,11 +40,13 @@ from regraft.verbs.rungs import (
     rows,
     side_by_side,
 )
+from regraft.verbs.shown import illustrated, label_suspects
 from regraft.verbs.told import left_out, record, tried
 
 GLANCED_AT = 48  # files whose size tells which input to begin with
 COMPARED_ON = 512  # learning examples on which inputs are compared
 BETTER = 0.98  # of the error: what another input must reach to be taken
+PICTURES = 60  # of findings in the report
 TO_OPEN = 15.0  # seconds that opening and measuring another network may take
 
 P = ParamSpec("P")
@@ -131,8 +133,10 @@ class _Run:
     def _list(self, source: Any) -> None:
         """The dataset as it is named on disk; no file is opened yet."""
         r = self.recipe
-        columns = {"label": r.label, "path_column": r.path_column, "group": r.group}
-        self.dataset: Dataset = self._timed("listing", read, source, split=r.split, **columns)
+        columns: dict[str, Any] = {"label": r.label, "path_column": r.path_column, "group": r.group}
+        self.dataset: Dataset = self._timed(
+            "listing", load, source, split=r.split, root=r.root, **columns
+        )
         check_learnable(self.dataset)
         self.kind = modality(self.dataset.modality)
 
@@ -221,11 +225,17 @@ class _Run:
 
     def _finish(self, prepared: Prepared, learning: Learning, rungs: list[Rung]) -> Fitted:
         best = min(rungs, key=lambda rung: rung.fit.error)
-        data = prepared.dataset
+        data = self._with_suspects(prepared.dataset, learning, best)
         model = self._timed("calibrating", calibrated, best, data, learning, self.recipe)
         model.record.update(record(self.recipe, self.chosen, data, learning, best))
         report = self._timed("measuring", self._measure, model, data, learning, rungs, best)
         return Fitted(model, data, report)
+
+    def _with_suspects(self, data: Dataset, learning: Learning, best: Rung) -> Dataset:
+        """With findings on labels that leave-one-out doubts: it costs nothing more."""
+        names = [data.table["id"][int(i)] for i in learning.place]
+        doubted = label_suspects(best.fit.left_out, learning.labels, names, data.classes)
+        return replace(data, findings=(*data.findings, *doubted))
 
     def _measure(
         self, model: Model, data: Dataset, learning: Learning, rungs: list[Rung], best: Rung
@@ -238,9 +248,13 @@ class _Run:
         told = model.record
         told["tried"] = tried(rungs, best, learning, place, data, self.recipe)
         told["timings"] = {stage: round(spent, 3) for stage, spent in self.timings.items()}
-        own = {k: v for k, v in told.items() if k not in ("examples", "name", "split", "head")}
+        own = {
+            k: v
+            for k, v in told.items()
+            if k not in ("examples", "learned", "name", "split", "head")
+        }
         split = {"split": {**measured["split"], **told["split"]}}
-        findings = {"findings": [finding.to_dict() for finding in data.findings]}
+        findings = {"findings": [*illustrated(data, data.findings, PICTURES)]}
         return Report(measured | own | split | findings | {"left_out": left_out(data)})
 
     def _timed(self, stage: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ def load(
     path_column: str | None = None,
     group: str | None = None,
     split: str | None = None,
+    root: str | Path | None = None,
     parts: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
     progress: Progress | None = None,
@@ -53,12 +55,19 @@ def load(
     source       a folder (one sub-folder per class, with or without train/validation/test above), a
                  CSV, TSV, Parquet or JSON-lines manifest, a file, or a list of files
     label, path_column, group, split  columns of a manifest; plain names are recognised
+    root         folder that a manifest's files are in; None: the manifest's own
     parts, seed  of the split, where none is given: stratified, groups and duplicates kept together
 
     Raises DataError or UsageError naming every file, row or parameter that is wrong.
     """
     recipe = Recipe().changed(parts=tuple(parts), seed=seed)
-    dataset = read(source, label=label, path_column=path_column, group=group, split=split)
+    columns: dict[str, Any] = {
+        "label": label,
+        "path_column": path_column,
+        "group": group,
+        "split": split,
+    }
+    dataset = sources.load(source, root=root, **columns)
     opened = store or Store()
     try:
         files = dataset.table["path"].to_list()
@@ -67,18 +76,6 @@ def load(
         if store is None:
             opened.close()
     return prepare(dataset, seen, recipe).dataset
-
-
-def read(
-    source: Any,
-    *,
-    label: str | None = None,
-    path_column: str | None = None,
-    group: str | None = None,
-    split: str | None = None,
-) -> Dataset:
-    """Examples as they are named on disk; nothing is opened yet. See `load`."""
-    return sources.load(source, label=label, path_column=path_column, group=group, split=split)
 
 
 def prepare(dataset: Dataset, seen: Pass, recipe: Recipe) -> Prepared:

@@ -14,7 +14,7 @@ from regraft.evaluation.intervals import bootstrap
 from regraft.modalities import modality
 from regraft.recipe import Recipe
 from regraft.transfer.baselines import Baseline, majority, raw_pixels
-from regraft.verbs.evaluate import counts
+from regraft.verbs.evaluate import counts, short
 from regraft.verbs.rungs import Learning, Numbers, Rung
 
 LISTED = 50_000  # examples whose names a bundle holds; more would make it unwieldy
@@ -37,6 +37,7 @@ def record(
             "counts": counts(data),
         },
         "examples": ids if len(data) <= LISTED else {},
+        "learned": [short(best.seen.shas[i]) for i in learning.place[:LISTED]],
         "backbones": [_network(one) for one in best.extractors],
         "head": {"lambda": best.fit.head.lam, "block_weights": list(best.fit.head.weights)},
         "leave_one_out": {"accuracy": float(right.mean()), "n": len(right)},

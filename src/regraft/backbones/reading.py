@@ -1,0 +1,77 @@
+"""Reading the user's files: several at once, in order, and nothing that may never end."""
+
+import hashlib
+import stat
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from regraft.backbones.engines import lanes
+from regraft.backbones.store import Verdict
+from regraft.modalities.base import MOST_BYTES
+
+AHEAD = 32  # files a worker that may wait for the one before them
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def in_parallel(
+    work: Callable[[Job], Result], jobs: Iterable[Job]
+) -> Generator[Result, None, None]:
+    """Results in the order of the jobs. Closing it waits only for the jobs that are worked on."""
+    workers = lanes() + 1  # one more than cores: somebody always waits for the disk or the engine
+    pool = ThreadPoolExecutor(workers)
+    ahead: deque[Future[Result]] = deque()
+    try:
+        for job in jobs:
+            ahead.append(pool.submit(work, job))
+            if len(ahead) >= AHEAD * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def file_sha(path: Path) -> str | Verdict:
+    """SHA-256 (hex) of a file's bytes, or why it cannot be read."""
+    if (refused := _refusal(path)) is not None:
+        return refused
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        return _no_access(error)
+
+
+def file_bytes(path: Path, sha: str) -> bytes | Verdict:
+    """The bytes of a file that had this SHA-256 a moment ago, or why they cannot be had."""
+    if (refused := _refusal(path)) is not None:
+        return refused
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return _no_access(error)
+    if hashlib.sha256(data).hexdigest() != sha:
+        return Verdict("changed", "the file changed while it was being read")
+    return data
+
+
+def _refusal(path: Path) -> Verdict | None:
+    """Why a path is not even opened: pipes and devices may never end."""
+    try:
+        seen = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        return _no_access(error)
+    if not stat.S_ISREG(seen.st_mode):
+        return Verdict("not-a-file", "not a regular file")
+    if seen.st_size > MOST_BYTES:
+        return Verdict("too-large", f"{seen.st_size:,} bytes; at most {MOST_BYTES:,} are read")
+    return None
+
+
+def _no_access(error: Exception) -> Verdict:
+    return Verdict("no-access", f"it cannot be read: {getattr(error, 'strerror', None) or error}")

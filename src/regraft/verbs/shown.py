@@ -1,0 +1,51 @@
+"""What is shown of findings: suspected labels as findings, and small pictures beside them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from regraft.data.dataset import Dataset
+from regraft.data.findings import SEVERITIES, Finding
+from regraft.errors import DataError
+from regraft.modalities import modality
+from regraft.transfer.noise import label_noise, suspects
+
+PICTURES_EACH = 4  # of one finding: as many as a page shows
+SUSPECT = "label-suspect"
+
+
+def label_suspects(
+    left_out: Any, labels: Any, names: Sequence[str], classes: Sequence[str]
+) -> Iterator[Finding]:
+    """Labels that the features of all other examples speak against, the most suspect first.
+
+    left_out  (n, c) leave-one-out scores
+    labels    (n,) class numbers; names (n) of the examples
+    """
+    scores = label_noise(left_out, labels)
+    for i in suspects(scores, labels):
+        given, other = classes[labels[i]], classes[left_out[i].argmax()]
+        reason = f"labelled {given!r}, but the other examples suggest {other!r}: look at it"
+        yield Finding(SUSPECT, (names[i],), reason, score=float(scores[i]))
+
+
+def thumbnail(kind: str, path: str) -> str | None:
+    """A small picture of a file; None if it can't be read any more."""
+    try:
+        return modality(kind).thumbnail(Path(path).read_bytes(), path)
+    except (OSError, DataError):
+        return None
+
+
+def illustrated(
+    dataset: Dataset, findings: Iterable[Finding], most: int
+) -> Iterator[dict[str, Any]]:
+    """Findings as plain data with thumbnails of at most `most` files, the grave ones first."""
+    paths = dict(dataset.table.select("id", "path").iter_rows())
+    shown: dict[str, str | None] = {}
+    for finding in sorted(findings, key=lambda f: SEVERITIES.index(f.severity)):
+        for name in finding.files[:PICTURES_EACH]:
+            if name in paths and name not in shown and len(shown) < most:
+                shown[name] = thumbnail(dataset.modality, paths[name])
+        pictures = [shown.get(name) for name in finding.files[:PICTURES_EACH]]
+        yield {**finding.to_dict(), "thumbnails": pictures}
