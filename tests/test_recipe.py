@@ -17,6 +17,7 @@ names = st.lists(st.text(min_size=1, max_size=12), max_size=3)
 shares = st.tuples(*[st.integers(0, 1000)] * 3).filter(lambda parts: parts[0] > 0)
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "source": texts,
+    "root": st.none() | texts,
     "label": st.none() | texts,
     "path_column": st.none() | texts,
     "group": st.none() | texts,
@@ -36,6 +37,7 @@ recipes = st.fixed_dictionaries({}, optional=SETTINGS).map(lambda asked: Recipe(
 
 WRONG: dict[str, list[Any]] = {
     "source": [None, 3, b"photos", "caf\udce9"],
+    "root": [3, b"photos"],
     "label": [3, ["label"], "\ud800"],
     "path_column": [0, True],
     "group": [0, {}],

@@ -17,10 +17,11 @@ def test_the_document_is_the_record_without_pictures(measured: Any, shell: Any) 
     done, report = measured
     assert done.returncode == 0, done.stderr
     found = shell.document(done)
-    assert found["split"]["n"] == 42  # all but the file that is no picture
+    assert found["split"]["n"] == 6  # of 43: not the file that is no picture, nor those learned from
+    assert [(f["kind"], len(f["files"])) for f in found["findings"]] == [("learned-from", 36)]
     assert {"value", "low", "high"} <= set(found["metrics"]["accuracy"])
     assert found["classes"] == ["blau", "grün", "red [1]"]
-    assert sum(map(sum, found["confusion"])) == 42
+    assert sum(map(sum, found["confusion"])) == 6
     assert {"per_class", "conformal", "reliability", "mistakes"} <= set(found)
     assert "thumbnail" not in done.stdout
     assert report.read_text().startswith("<!")
@@ -32,7 +33,7 @@ def test_words_and_a_json_report(bundle: Path, photos: Path, shell: Any, tmp_pat
     assert done.exit_code == 0, done.stderr
     assert "It names the right class for" in done.stdout
     assert str(report) in done.stdout
-    assert json.loads(report.read_text())["split"]["n"] == 42
+    assert json.loads(report.read_text())["split"]["n"] == 6
 
 
 def test_a_given_part_is_obeyed(bundle: Path, photos: Path, shell: Any, tmp_path: Path) -> None:

@@ -272,7 +272,15 @@ def test_all_mistakes_are_told_at_once(parts: Parts, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("recipe", []), ("split", "given"), ("tried", {}), ("backbones", "none"), ("name", 3)],
+    [
+        ("recipe", []),
+        ("split", "given"),
+        ("tried", {}),
+        ("tried", [1]),
+        ("learned", [["0"]]),
+        ("backbones", "none"),
+        ("name", 3),
+    ],
 )
 def test_a_record_of_other_kinds_is_refused(
     name: str, value: Any, parts: Parts, tmp_path: Path

@@ -141,14 +141,18 @@ class Store:
 
     def features(self, space: str, shas: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """Vectors (d,) of examples in a space, by SHA-256; absent where none is there and whole."""
+        return {sha: np.frombuffer(v, "<f4") for sha, v in self.blobs(space, shas).items()}
+
+    def blobs(self, space: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """What was kept in a space, by its key; absent where nothing is there and whole."""
         question = (
             "SELECT f.sha, f.crc, f.vector FROM features f JOIN spaces s ON s.id = f.space"
             " WHERE s.key = ? AND f.sha IN ({})"
         )
         whole = {
-            sha: np.frombuffer(vector, "<f4")
-            for sha, crc, vector in self._ask(question, space, shas)
-            if _crc(sha, vector) == crc
+            key: blob
+            for key, crc, blob in self._ask(question, space, keys)
+            if _crc(key, blob) == crc
         }
         if whole:
             self._note_use(space)
@@ -158,8 +162,12 @@ class Store:
         self, space: str, record: Mapping[str, Any], vectors: Mapping[str, npt.NDArray[Any]]
     ) -> None:
         """Remember vectors (d,) float32 of examples; `record` is noted of a new space."""
-        noted = json.dumps(dict(record), sort_keys=True)
         blobs = {sha: np.ascontiguousarray(v, "<f4").tobytes() for sha, v in vectors.items()}
+        self.keep_blobs(space, record, blobs)
+
+    def keep_blobs(self, space: str, record: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
+        """Remember bytes by their keys in a space; `record` is noted of a new space."""
+        noted = json.dumps(dict(record), sort_keys=True)
 
         def write() -> None:
             self._sql.execute(
@@ -170,7 +178,7 @@ class Store:
             ((number,),) = self._sql.execute("SELECT id FROM spaces WHERE key = ?", (space,))
             self._sql.executemany(
                 "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)",
-                ((number, sha, _crc(sha, blob), blob) for sha, blob in blobs.items()),
+                ((number, key, _crc(key, blob), blob) for key, blob in blobs.items()),
             )
 
         self._write(write)

@@ -65,7 +65,7 @@ class ImageModality:
         {"jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "gif", "bmp", "dib"}
         | {"tif", "tiff", "ppm", "pgm", "pbm", "pnm", "avif"}
     )
-    views = ("centre", "whole-mirrored")
+    views: tuple[str, ...] = ("centre", "whole-mirrored")
 
     def decode(self, data: bytes, file: str, spec: InputSpec | None = None) -> Decoded:
         """Bytes → upright RGB picture; a JPEG is decoded at the smallest scale that suffices.

@@ -144,8 +144,9 @@ def _wrong_model(told: dict[str, Any]) -> Iterator[str]:
 RECORD = {
     "name": str,
     **dict.fromkeys(("recipe", "chosen", "split", "examples", "leave_one_out"), dict),
-    **dict.fromkeys(("backbones", "tried", "reproduce"), list),
+    **dict.fromkeys(("backbones", "learned", "tried", "reproduce"), list),
 }
+ITEMS = {"backbones": dict, "learned": str, "tried": dict, "reproduce": str}
 
 
 def _wrong_record(record: Any) -> Iterator[str]:
@@ -153,8 +154,11 @@ def _wrong_record(record: Any) -> Iterator[str]:
         yield f"record: expected an object, got {record!r:.60}"
         return
     for name, kind in RECORD.items():
-        if not isinstance(record.get(name, kind()), kind):
-            yield f"record.{name}: expected {kind.__name__}, got {record[name]!r:.60}"
+        value = record.get(name, kind())
+        if not isinstance(value, kind):
+            yield f"record.{name}: expected {kind.__name__}, got {value!r:.60}"
+        elif not all(isinstance(one, ITEMS[name]) for one in value if name in ITEMS):
+            yield f"record.{name}: expected a list of {ITEMS[name].__name__}"
 
 
 class _Array(NamedTuple):
@@ -181,7 +185,9 @@ NOVELTY = {
     "mean": _Array("f", ("d",)),
     "basis": _Array("f", ("d", "k")),
     "spread": _Array("f", ("k",)),
-    "limits": _Array("f", (2,)),
+    "centre": _Array("f", (2,)),
+    "scale": _Array("f", (2,)),
+    "limits": _Array("f", (3,)),
 }
 
 
@@ -195,10 +201,11 @@ def _wrong_head(head: Tensors, told: dict[str, Any]) -> Iterator[str]:
 def _wrong_novelty(novelty: Tensors, head: Tensors) -> Iterator[str]:
     sizes = {"d": len(np.ravel(head.get("shift", ()))), "k": np.size(novelty.get("spread", ()))}
     limits = np.asarray(novelty.get("limits", ()))
-    finite = {**novelty, "limits": np.where(limits == np.inf, 0, limits)}  # inf: nothing is unlike
+    finite = {**novelty, "limits": np.where(limits == np.inf, 1, limits)}  # a threshold may be
     yield from _wrong_arrays("novelty", finite, NOVELTY, sizes)
-    if not (limits.ravel()[:1] > 0).all() or not (np.ravel(novelty.get("spread", ())) > 0).all():
-        yield "novelty: spread and residual: expected numbers above 0"
+    divisors = (novelty.get("spread", ()), novelty.get("scale", ()), limits.ravel()[:1])
+    if not all((np.asarray(some) > 0).all() for some in divisors):
+        yield "novelty: spread, scale and the energy: expected numbers above 0"
 
 
 def _wrong_arrays(

@@ -127,7 +127,10 @@ class _Run:
             if self.recipe.backbone or self._time_for_another():
                 rungs.append(self._another(row, first, kept, learning))
         if len(rungs) > 1:
-            rungs.append(self._timed("head", side_by_side, rungs, learning, self.recipe.seed))
+            together = self._timed(
+                "head", side_by_side, rungs, learning, self.recipe.seed, self.store
+            )
+            rungs.append(together)
         return self._finish(prepared, learning, rungs)
 
     def _list(self, source: Any) -> None:
@@ -221,7 +224,8 @@ class _Run:
         return self._climb((one,), seen, learning, time.perf_counter() - before)
 
     def _climb(self, extractors: Any, seen: Pass, learning: Learning, spent: float) -> Rung:
-        return self._timed("head", climb, extractors, seen, learning, self.recipe.seed, spent)
+        seed, store = self.recipe.seed, self.store
+        return self._timed("head", climb, extractors, seen, learning, seed, store, spent)
 
     def _finish(self, prepared: Prepared, learning: Learning, rungs: list[Rung]) -> Fitted:
         best = min(rungs, key=lambda rung: rung.fit.error)

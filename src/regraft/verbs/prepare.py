@@ -79,9 +79,12 @@ def load(
 
 
 def prepare(dataset: Dataset, seen: Pass, recipe: Recipe) -> Prepared:
-    """Clean and split what was looked at; a split that was made before stays as it is."""
+    """Clean and split what was looked at; a split that was made before stays as it is.
+
+    Examples of which none has a label are not split: they are there to predict on.
+    """
     found = inspect(dataset, seen.shas, seen.looks)
-    if dataset.split_source == "made":
+    if dataset.split_source == "made" or not len(found.dataset.labelled):
         return Prepared(found.dataset, found.together)
     clean = split(found.dataset, recipe.parts, recipe.seed, found.together)
     crossing = audit(clean, found.together) if clean.split_source == "given" else ()

@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from regraft.backbones.features import Extractor, Pass
+from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.evaluation.calibration import conformal_threshold, fit_temperature
 from regraft.model.model import Model
 from regraft.recipe import Recipe
 from regraft.transfer.novelty import Novelty
-from regraft.transfer.probe import HeadFit, fit_head
+from regraft.transfer.probe import HeadFit
+from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared
 
 Numbers = npt.NDArray[np.int64]
@@ -90,11 +92,13 @@ def climb(
     seen: Pass,
     learning: Learning,
     seed: int,
+    store: Store,
     spent: float = 0.0,
 ) -> Rung:
     """Fit the head on a pass; `spent` is what its features took, seconds."""
     start = time.perf_counter()
-    fit = fit_head(
+    fit = kept_head(
+        store,
         features_of(seen)[learning.place],
         learning.labels,
         classes=learning.classes,
@@ -106,11 +110,11 @@ def climb(
     return Rung(kind, extractors, seen, fit, spent + time.perf_counter() - start)
 
 
-def side_by_side(rungs: Sequence[Rung], learning: Learning, seed: int) -> Rung:
+def side_by_side(rungs: Sequence[Rung], learning: Learning, seed: int, store: Store) -> Rung:
     """All networks under one head: kernel weights by leave-one-out over blocks and networks."""
     widths = tuple(w for r in rungs for w in r.seen.widths)
     joint = replace(rungs[0].seen, features=np.hstack([r.features for r in rungs]), widths=widths)
-    return climb(tuple(r.extractors[0] for r in rungs), joint, learning, seed)
+    return climb(tuple(r.extractors[0] for r in rungs), joint, learning, seed, store)
 
 
 def calibrated(rung: Rung, data: Dataset, learning: Learning, recipe: Recipe) -> Model:
