@@ -331,12 +331,12 @@ def test_arrays_that_cannot_be_are_refused(
         assert entry in refusal(changed.write(tmp_path / "bad.regraft")), name
 
 
-@pytest.mark.parametrize("value", [np.inf, 0.0])
-def test_numbers_that_divide_by_nothing_are_refused(
+@pytest.mark.parametrize("value", [np.inf, 0.0, -1.0])
+def test_a_detector_that_gives_no_scores_is_refused(
     value: float, parts: Parts, tmp_path: Path
 ) -> None:
-    spread = parts.tensors["novelty"]["spread"]
-    parts.tensors["novelty"]["spread"] = spoiled(spread, value)
+    limits = parts.tensors["novelty"]["limits"]
+    parts.tensors["novelty"]["limits"] = np.full_like(limits, value)
     assert "novelty" in refusal(parts.write(tmp_path / "bad.regraft"))
 
 

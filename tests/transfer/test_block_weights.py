@@ -15,7 +15,7 @@ from regraft.transfer.block_weights import (
     subsample,
     weigh,
 )
-from regraft.transfer.ridge import LAMBDA, LAMBDAS, Inverse, best_dual, members
+from regraft.transfer.ridge import LAMBDAS, Guess, Inverse, best_dual, members
 from regraft.transfer.scaling import BlockScaling, mean_and_variance
 
 Array = npt.NDArray[np.float64]
@@ -69,9 +69,9 @@ def test_the_error_of_chosen_weights_is_that_of_the_head_they_make(grouped: bool
     groups = members(np.arange(60) // 2) if grouped else []
     rows = plain(sample)(sample.features)
     blocks = [rows[:, b] for b in plain(sample).blocks()]
-    found = choose_weights(blocks, sample.targets, 0.2, groups)
+    found = choose_weights(blocks, sample.targets, Guess(), groups)
     weighted = plain(sample).weighted(found.weights)(sample.features)
-    solution, _ = Inverse(weighted, sample.targets, groups).solve(found.lam)
+    solution, _ = Inverse(weighted, sample.targets, groups).solve(found.best.lam)
     assert found.error == pytest.approx(solution.error, rel=2e-3)  # weights are rounded
     assert found.weights.mean() == pytest.approx(1, abs=1e-3)
     assert found.rows == 60
@@ -81,8 +81,8 @@ def test_the_error_of_chosen_weights_is_that_of_the_head_they_make(grouped: bool
 @pytest.mark.parametrize("informative", [0, 1, 2, 3])
 def test_a_planted_block_is_found(informative: int, seed: int) -> None:
     sample = planted(200, (informative,), seed)
-    start = sample.tried(plain(sample), np.ones(4), LAMBDA)
-    found = sample.chosen(plain(sample), start.lam)
+    start = sample.tried(plain(sample), np.ones(4), Guess())
+    found = sample.chosen(plain(sample), start.best)
     assert found.weights.argmax() == informative
     assert found.weights[informative] > 2 * np.delete(found.weights, informative).max()
     assert found.error < start.error
@@ -90,7 +90,7 @@ def test_a_planted_block_is_found(informative: int, seed: int) -> None:
 
 def test_more_examples_loosen_the_hold_on_equal_weights() -> None:
     spread = [
-        np.log(planted(n, (1,)).chosen(plain(planted(n, (1,))), 0.2).weights).std()
+        np.log(planted(n, (1,)).chosen(plain(planted(n, (1,))), Guess()).weights).std()
         for n in (15, 400)
     ]
     assert spread[0] < spread[1]
@@ -103,7 +103,7 @@ def on_fresh(sample: Sample, weights: Array, n: int) -> float:
     """Squared error of the head that the first n rows make, on the others."""
     scaling = plain(part(sample, slice(n))).weighted(weights)
     rows, targets = scaling(sample.features), sample.targets
-    best = best_dual(rows[:n], targets[:n], LAMBDAS, LAMBDA)
+    best, _ = best_dual(rows[:n], targets[:n], LAMBDAS, Guess())
     scores = rows[n:] @ rows[:n].T @ best.dual + best.dual.sum(0)
     return float(np.mean((scores - targets[n:]) ** 2))
 
@@ -145,8 +145,8 @@ def test_weights_that_win_only_where_they_were_found_are_dropped(
 ) -> None:
     sample = planted(900, (0, 1, 2, 3))
 
-    def lucky(self: Sample, plain: BlockScaling, hint: float) -> Weighing:
-        return Weighing(np.array([4.0, 0, 0, 0]), 0.2, 1e-9, len(self.labels))
+    def lucky(self: Sample, plain: BlockScaling, guess: Guess) -> Weighing:
+        return Weighing(np.array([4.0, 0, 0, 0]), 1e-9, guess, len(self.labels))
 
     monkeypatch.setattr(Sample, "chosen", lucky)
     found = weigh(plain(sample), sample, seed=0)
@@ -169,7 +169,7 @@ def test_rows_that_belong_together_do_not_vouch_for_each_other() -> None:
     features[:, 12:42] += rng.normal(0, 1, (180, 30))  # the block that knows varies within one
     together = Sample(features, base.labels[patient], base.targets[patient], patient)
     alone = Sample(features, base.labels[patient], base.targets[patient], np.arange(180))
-    found, fooled = (s.chosen(plain(together), 0.2) for s in (together, alone))
+    found, fooled = (s.chosen(plain(together), Guess()) for s in (together, alone))
     assert found.weights.argmax() == 1
     assert fooled.weights[1] < found.weights[1]
     assert fooled.error < found.error
@@ -178,14 +178,13 @@ def test_rows_that_belong_together_do_not_vouch_for_each_other() -> None:
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_hardly_any_rows(n: int) -> None:
     found = weigh(plain(planted(n, (1,))), planted(n, (1,)), seed=0)
-    assert np.isfinite([*found.weights, found.lam, found.error]).all()
+    assert np.isfinite([*found.weights, *found.best, found.error]).all()
 
 
-def test_the_hint_for_more_rows_is_a_smaller_λ() -> None:
-    found = Weighing(np.ones(2), 0.1, 0.01, 600)
-    assert found.hint(600) == pytest.approx(0.1)
-    assert found.hint(3000) < found.hint(1500) < 0.1
-    assert LAMBDA > 0
+def test_for_more_rows_a_smaller_λ_is_guessed() -> None:
+    found = Weighing(np.ones(2), 0.01, Guess(0.1, 0.07), 600)
+    assert found.guess(600) == Guess(0.1, 0.07)
+    assert found.guess(3000).lam < found.guess(1500).lam < 0.1
 
 
 # Which rows are looked at ------------------------------------------------------------------------

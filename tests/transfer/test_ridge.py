@@ -14,6 +14,7 @@ from regraft.errors import UsageError
 from regraft.transfer import ridge
 from regraft.transfer.ridge import (
     LAMBDAS,
+    Guess,
     Inverse,
     Moments,
     Solution,
@@ -315,7 +316,7 @@ def test_a_search_finds_the_best_λ_or_one_hardly_worse(
     inverse = Inverse(p.rows, p.targets)
     errors = [inverse.solve(lam)[0].error for lam in grid]
     best = int(np.argmin(errors))
-    found = search(inverse, grid, grid[best] * 10**off)
+    found, _ = search(inverse, grid, Guess(grid[best] * 10**off))
     assert found.lam in grid
     assert found.error == inverse.solve(found.lam)[0].error
     assert found.error <= 1.02 * errors[best]
@@ -331,10 +332,10 @@ def test_a_search_visits_few_λ(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Inverse, "solve", solve)
     p = problem(300, 200)
-    best = best_dual(p.rows, p.targets, LAMBDAS, 1.0).lam
-    for times, most in ((1, 2), (0.3, 5), (3, 5), (1e-9, 15), (1e9, 15)):
+    best = best_dual(p.rows, p.targets, LAMBDAS, Guess())[1]
+    for times, most in ((1, 2), (0.3, 4), (3, 4), (1e-9, 15), (1e9, 15)):
         seen.clear()
-        search(Inverse(p.rows, p.targets), LAMBDAS, best * times)
+        search(Inverse(p.rows, p.targets), LAMBDAS, best._replace(lam=best.lam * times))
         assert 1 <= len(seen) <= most
         assert len(set(seen)) == len(seen)
 
@@ -342,12 +343,23 @@ def test_a_search_visits_few_λ(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("groups", [[], GROUPS])
 def test_few_rows_get_the_very_best_λ(groups: Groups, monkeypatch: pytest.MonkeyPatch) -> None:
     p = problem(60, 90)
-    found = best_dual(p.rows, p.targets, LAMBDAS, 1e-9, groups)  # a useless hint
+    found, _ = best_dual(p.rows, p.targets, LAMBDAS, Guess(1e-9), groups)  # a useless guess
     solved = [Inverse(p.rows, p.targets, groups).solve(lam)[0] for lam in LAMBDAS]
     best = min(solved, key=lambda solution: solution.error)
     assert_same(found, best)
     monkeypatch.setattr(ridge, "SEARCH_ABOVE", 10)  # as if they were many
-    assert_same(best_dual(p.rows, p.targets, LAMBDAS, best.lam, groups), best)
+    assert_same(best_dual(p.rows, p.targets, LAMBDAS, Guess(best.lam), groups)[0], best)
+
+
+def test_the_curvature_is_that_of_the_error() -> None:
+    p = problem(300, 200)
+    best, guess = best_dual(p.rows, p.targets, LAMBDAS, Guess())
+    inverse, step = Inverse(p.rows, p.targets), np.exp(0.5)
+    slopes = [inverse.solve(best.lam * times)[1] for times in (1 / step, step)]
+    assert guess.lam == best.lam
+    assert guess.curvature == pytest.approx(slopes[1] - slopes[0], rel=0.3)
+    one = best_dual(p.rows, p.targets, LAMBDAS[:1], Guess())[1]
+    assert one == Guess(LAMBDAS[0])  # nothing to measure it with
 
 
 def assert_same(a: Solution, b: Solution) -> None:

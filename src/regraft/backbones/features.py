@@ -2,8 +2,9 @@
 
     files ── hash ──▶ store: what is known? ──▶ decode → look → prepare → engine ──▶ store
 
-Each worker takes a file through all steps; decoder and engine release the interpreter's lock, so
-the cores are busy with one or the other all the time.
+Each worker takes a handful of files through all steps: first it decodes them all, then the network
+sees them all, since code and data of the two drive each other out of the core's caches. Decoder and
+engine release the interpreter's lock, so the cores are busy with one or the other all the time.
 """
 
 import hashlib
@@ -15,18 +16,25 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from regraft.backbones.cache import cache_folder
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.engines import Engine, choose_engine, engine_kind, open_engine
+from regraft.backbones.engines import (
+    Engine,
+    Pixels,
+    Vector,
+    choose_engine,
+    engine_kind,
+    open_engine,
+)
 from regraft.backbones.reading import file_bytes, file_sha, in_parallel
 from regraft.backbones.store import Look, Store, Verdict
 from regraft.backbones.weights import fingerprint
-from regraft.errors import BackboneError, RegraftError, Unreadable, UsageError
+from regraft.errors import BackboneError, Unreadable, UsageError
 from regraft.modalities.base import Modality
 from regraft.modalities.facts import Facts
 from regraft.modalities.spec import InputSpec
@@ -37,10 +45,10 @@ if TYPE_CHECKING:
     from regraft.backbones.network import FrozenNetwork
 
 # What a kill can lose: files, or seconds of work where the network is slow.
-KEEP_FILES, KEEP_SECONDS = 256, 2.0
+KEEP_FILES, KEEP_SECONDS = 64, 2.0
 PASSING = ("changed", "no-access", "no-memory")  # not the fault of the bytes: another try may work
 
-Vectors = dict[str, dict[str, npt.NDArray[np.float32]]]  # view → SHA-256 → (d,)
+Vectors = dict[str, dict[str, Vector]]  # view → SHA-256 → (d,)
 
 
 @dataclass(frozen=True)
@@ -192,7 +200,7 @@ class _Done:
 
     sha: str
     look: Look
-    features: Mapping[str, npt.NDArray[np.float32]]
+    features: Mapping[str, Vector]
 
 
 @dataclass
@@ -275,43 +283,47 @@ def _work_off(
 
 @dataclass(frozen=True)
 class _Work:
-    """One file through all steps; called from several threads."""
+    """A handful of files through all steps; called from several threads."""
 
     modality: Modality
     extractor: Extractor | None
     known: Vectors
 
-    def __call__(self, job: tuple[str, Path]) -> _Done:
-        sha, path = job
+    def __call__(self, jobs: Sequence[tuple[str, Path]]) -> list[_Done]:
+        decoded = [(*job, *self._decoded(*job)) for job in jobs]
+        return [
+            _Done(sha, look, {view: self._vector(path, p) for view, p in pixels.items()})
+            for sha, path, look, pixels in decoded
+        ]
+
+    def _decoded(self, sha: str, path: Path) -> tuple[Look, dict[str, Pixels]]:
+        """What the file looks like, and the views whose features are not known."""
         data = file_bytes(path, sha)
         if isinstance(data, Verdict):
-            return _Done(sha, data, {})
+            return data, {}
         spec = self.extractor.spec if self.extractor else None
         try:
             raw, facts = self.modality.decode(data, str(path), spec)
         except Unreadable as error:
-            return _Done(sha, Verdict(error.kind, error.reason), {})
-        return _Done(sha, facts, self._features(sha, path, raw))
-
-    def _features(self, sha: str, path: Path, raw: Any) -> dict[str, npt.NDArray[np.float32]]:
+            return Verdict(error.kind, error.reason), {}
+        if spec is None:
+            return facts, {}
         views = [view for view, known in self.known.items() if sha not in known]
-        return {view: self._vector(path, raw, view) for view in views}
+        return facts, {view: self.modality.prepare(raw, spec, view) for view in views}
 
-    def _vector(self, path: Path, raw: Any, view: str) -> npt.NDArray[np.float32]:
-        assert self.extractor is not None  # without one there are no views
-        one = self.extractor
+    def _vector(self, path: Path, pixels: Pixels) -> Vector:
+        assert self.extractor is not None  # without one there are no pixels
+        row, name = self.extractor.row, self.extractor.engine_name
         try:
-            vector = one.engine.run(self.modality.prepare(raw, one.spec, view))
-        except RegraftError:
-            raise
+            vector = self.extractor.engine.run(pixels)
         except Exception as error:  # engines raise nearly anything
             raise BackboneError(
-                f"{one.row.name}: the engine {one.engine_name} failed at {path}: {error}"
+                f"{row.name}: the engine {name} failed at {path}: {error}"
             ) from error
         if not np.isfinite(vector).all():
             raise BackboneError(
-                f"{one.row.name}: gives NaN or infinity for {path} (engine {one.engine_name}); "
-                "choose another engine or network"
+                f"{row.name}: gives NaN or infinity for {path} (engine {name}); choose another "
+                "engine or network"
             )
         return vector
 
@@ -344,9 +356,13 @@ def hash_files(
     out = []
     with (
         (progress or Quiet()).stage("reading files", len(files)) as advance,
-        closing(in_parallel(file_sha, map(Path, files))) as hashed,
+        closing(in_parallel(_shas, [Path(file) for file in files])) as hashed,
     ):
         for found in hashed:
             out.append(found)
             advance(1)
     return out
+
+
+def _shas(paths: Sequence[Path]) -> list[str | Verdict]:
+    return [file_sha(path) for path in paths]

@@ -141,12 +141,12 @@ def _wrong_model(told: dict[str, Any]) -> Iterator[str]:
 
 
 # Parts of the record that are read again, and what they are.
-RECORD = {
+RECORD: dict[str, type] = {
     "name": str,
     **dict.fromkeys(("recipe", "chosen", "split", "examples", "leave_one_out"), dict),
     **dict.fromkeys(("backbones", "learned", "tried", "reproduce"), list),
 }
-ITEMS = {"backbones": dict, "learned": str, "tried": dict, "reproduce": str}
+ITEMS: dict[str, type] = {"backbones": dict, "learned": str, "tried": dict, "reproduce": str}
 
 
 def _wrong_record(record: Any) -> Iterator[str]:
@@ -154,23 +154,27 @@ def _wrong_record(record: Any) -> Iterator[str]:
         yield f"record: expected an object, got {record!r:.60}"
         return
     for name, kind in RECORD.items():
-        value = record.get(name, kind())
-        if not isinstance(value, kind):
+        value: Any = record.get(name, kind())
+        if type(value) is not kind:
             yield f"record.{name}: expected {kind.__name__}, got {value!r:.60}"
-        elif not all(isinstance(one, ITEMS[name]) for one in value if name in ITEMS):
+        elif name in ITEMS and not all(isinstance(one, ITEMS[name]) for one in value):
             yield f"record.{name}: expected a list of {ITEMS[name].__name__}"
 
 
 class _Array(NamedTuple):
     """What an array of a bundle must be.
 
-    kinds  of dtype, as NumPy's letters tell them
-    shape  a number, or a letter that stands for the same number everywhere
+    kind      of dtype, as NumPy's letters tell it
+    shape     a number, or a name that stands for the same number everywhere; ANY is any number
+    infinite  whether infinity may be in it
     """
 
-    kinds: str
+    kind: str
     shape: tuple[str | int, ...]
+    infinite: bool = False
 
+
+ANY = "any"
 
 # b blocks, d columns, c classes; 1 more for the intercept
 HEAD = {
@@ -180,14 +184,6 @@ HEAD = {
     "coefficients": _Array("f", ("d+1", "c")),
     "weights": _Array("f", ("b",)),
     "lam": _Array("f", (1,)),
-}
-NOVELTY = {
-    "mean": _Array("f", ("d",)),
-    "basis": _Array("f", ("d", "k")),
-    "spread": _Array("f", ("k",)),
-    "centre": _Array("f", (2,)),
-    "scale": _Array("f", (2,)),
-    "limits": _Array("f", (3,)),
 }
 
 
@@ -199,13 +195,24 @@ def _wrong_head(head: Tensors, told: dict[str, Any]) -> Iterator[str]:
 
 
 def _wrong_novelty(novelty: Tensors, head: Tensors) -> Iterator[str]:
-    sizes = {"d": len(np.ravel(head.get("shift", ()))), "k": np.size(novelty.get("spread", ()))}
-    limits = np.asarray(novelty.get("limits", ()))
-    finite = {**novelty, "limits": np.where(limits == np.inf, 1, limits)}  # a threshold may be
-    yield from _wrong_arrays("novelty", finite, NOVELTY, sizes)
-    divisors = (novelty.get("spread", ()), novelty.get("scale", ()), limits.ravel()[:1])
-    if not all((np.asarray(some) > 0).all() for some in divisors):
-        yield "novelty: spread, scale and the energy: expected numbers above 0"
+    """Against a detector that knows nothing, and by a trial: two rows must get two scores."""
+    width = np.size(head.get("shift", ()))
+    blank = Novelty.fit(np.zeros((1, width))).tensors()
+    expected = {  # an axis of 0 is as long as there are directions
+        name: _Array(a.dtype.kind, tuple(n or ANY for n in a.shape), bool(np.isinf(a).any()))
+        for name, a in blank.items()
+    }
+    if mistakes := list(_wrong_arrays("novelty", novelty, expected, {})):
+        yield from mistakes
+        return
+    try:
+        with np.errstate(divide="raise", invalid="raise"):
+            scores = Novelty.from_tensors(dict(novelty)).score(np.outer([1, -0.5], np.ones(width)))
+    except (ValueError, ArithmeticError) as error:
+        yield f"novelty: cannot be used: {error}"
+        return
+    if scores.shape != (2,) or not np.isfinite(scores).all():
+        yield "novelty: gives no scores"
 
 
 def _wrong_arrays(
@@ -216,7 +223,13 @@ def _wrong_arrays(
         return
     for name, wanted in expected.items():
         array, shape = given[name], tuple(sizes.get(str(n), n) for n in wanted.shape)
-        if array.dtype.kind not in wanted.kinds or array.shape != shape:
+        if array.dtype.kind != wanted.kind or not _has_shape(array, shape):
             yield f"{where}.{name}: is {array.dtype} {array.shape}, expected {shape}"
-        elif not np.isfinite(array).all():
+        elif not (np.isfinite(array) | (wanted.infinite & np.isposinf(array))).all():
             yield f"{where}.{name}: holds numbers that are not finite"
+
+
+def _has_shape(array: npt.NDArray[Any], shape: Sequence[str | int]) -> bool:
+    return array.ndim == len(shape) and all(
+        n in (ANY, have) for have, n in zip(array.shape, shape, strict=True)
+    )

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from regraft.transfer.ridge import (
-    LAMBDA,
     LAMBDAS,
     Groups,
+    Guess,
     Matrix,
     best_dual,
     inverse_of,
@@ -35,28 +35,28 @@ STEEP = 10.0  # what the objective is multiplied by: its slope then gives a firs
 ENOUGH = 3e-4  # of the objective: a step that gains less is the last
 DECIMALS = 3  # of a weight: those after them differ from one machine to the next
 
-# The best relative λ falls with the rows, about as their power of -0.4 (photos and digits, 600 rows
+# The best relative λ falls with the rows, about as their power of -0.3 (photos and digits, 600 rows
 # against 1,500 to 3,068).
-FALL = 0.4
+FALL = 0.3
 
 
 class Weighing(NamedTuple):
     """Block weights and how they did.
 
     weights  (blocks,), mean 1
-    lam      the relative λ that goes with them
     error    mean squared left-out error
+    best     the relative λ that goes with them
     rows     number of rows that they were tried on
     """
 
     weights: Matrix
-    lam: float
     error: float
+    best: Guess
     rows: int
 
-    def hint(self, rows: int) -> float:
-        """About the best relative λ for another number of rows."""
-        return self.lam * (self.rows / rows) ** FALL
+    def guess(self, rows: int) -> Guess:
+        """For another number of rows."""
+        return self.best._replace(lam=self.best.lam * (self.rows / rows) ** FALL)
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,17 @@ class Sample:
         some = subsample(self.labels, most, seed)
         return Sample(self.features[some], self.labels[some], self.targets[some], self.groups[some])
 
-    def tried(self, plain: BlockScaling, weights: Matrix, hint: float) -> Weighing:
-        """The error of weights at their best λ, which lies near `hint`."""
+    def tried(self, plain: BlockScaling, weights: Matrix, guess: Guess) -> Weighing:
+        """The error of weights at their best λ, which is guessed."""
         rows = plain.weighted(weights)(self.features)
-        best = best_dual(rows, self.targets, LAMBDAS, hint, members(self.groups))
-        return Weighing(weights, best.lam, best.error, len(rows))
+        best, guess = best_dual(rows, self.targets, LAMBDAS, guess, members(self.groups))
+        return Weighing(weights, best.error, guess, len(rows))
 
-    def chosen(self, plain: BlockScaling, hint: float) -> Weighing:
+    def chosen(self, plain: BlockScaling, guess: Guess) -> Weighing:
         """The weights with the least error, and it."""
         rows = plain(self.features)
         blocks = [rows[:, block] for block in plain.blocks()]
-        return choose_weights(blocks, self.targets, hint, members(self.groups))
+        return choose_weights(blocks, self.targets, guess, members(self.groups))
 
 
 def weigh(plain: BlockScaling, sample: Sample, seed: int, free: bool = True) -> Weighing:
@@ -98,14 +98,14 @@ def weigh(plain: BlockScaling, sample: Sample, seed: int, free: bool = True) -> 
     free  look for other than equal weights
     """
     few = sample.part(SUBSAMPLE, seed)
-    equal = few.tried(plain, np.ones(len(plain.widths)), LAMBDA)
+    equal = few.tried(plain, np.ones(len(plain.widths)), Guess())
     if not free or len(plain.widths) == 1:
         return equal
-    found = few.chosen(plain, equal.lam)
+    found = few.chosen(plain, equal.best)
     if found.error < KEEP_BELOW * equal.error and len(sample.labels) > SUBSAMPLE:
         more = sample.part(CHECK, seed)
         equal, found = (
-            more.tried(plain, tried.weights, tried.hint(len(more.labels)))
+            more.tried(plain, tried.weights, tried.guess(len(more.labels)))
             for tried in (equal, found)
         )
     return found if found.error < KEEP_BELOW * equal.error else equal
@@ -130,13 +130,13 @@ def subsample(labels: Integers, most: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def choose_weights(
-    blocks: Sequence[Array], targets: Array, start: float, groups: Groups = ()
+    blocks: Sequence[Array], targets: Array, guess: Guess, groups: Groups = ()
 ) -> Weighing:
     """The best weights for few rows.
 
     blocks   normalised features of the same n rows, (n, d_b) each
     targets  (n, c)
-    start    relative λ to begin with
+    guess    relative λ to begin with
     groups   positions of rows that are left out together
     """
     from scipy.optimize import minimize
@@ -147,7 +147,7 @@ def choose_weights(
     ends = np.log([LAMBDAS[0] * scale, LAMBDAS[-1] * scale])
     found = minimize(
         _objective,
-        np.append(np.zeros(len(blocks)), np.log(start * scale)),
+        np.append(np.zeros(len(blocks)), np.log(guess.lam * scale)),
         args=(kernels, np.asarray(targets, float), penalty, groups),
         jac=True,
         method="L-BFGS-B",
@@ -158,7 +158,8 @@ def choose_weights(
     weights = np.round(_weights(log), DECIMALS)
     diagonal = float(np.einsum("b,bnn->", weights, kernels)) / len(targets) + 1.0
     error = float(np.exp(found.fun / STEEP - penalty * np.mean(log[:-1] ** 2)))
-    return Weighing(weights, float(np.exp(log[-1])) / diagonal, error, len(targets))
+    best = guess._replace(lam=float(np.exp(log[-1])) / diagonal)
+    return Weighing(weights, error, best, len(targets))
 
 
 def _weights(log: Matrix) -> Matrix:

@@ -38,7 +38,8 @@ class Novelty:
     centre        mean of log(energy)
     scale         and its standard deviation
     threshold     scores above are called unlike; infinite where too few examples were learned from
-    false_alarms  expected share of examples like the learned ones that are called unlike
+    false_alarms  expected share of examples like the learned ones that are called unlike; with
+                  fewer than 198 examples to learn from up to three times as many were seen
     """
 
     mean: npt.NDArray[np.float32]

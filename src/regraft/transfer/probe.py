@@ -139,8 +139,8 @@ def fit_head(
     chosen = weigh_blocks(plain, Sample(*pool.rows()), seed, free=weigh)
     scaling = plain.weighted(chosen.weights)
     rows = scaling(features)
-    hint = chosen.hint(len(labels))
-    best = best_dual(rows, targets, np.asarray(lambdas), hint, members(together))
+    guess = chosen.guess(len(labels))
+    best, _ = best_dual(rows, targets, np.asarray(lambdas), guess, members(together))
     head = Head(scaling, from_dual(rows, best.dual), tuple(map(float, chosen.weights)), best.lam)
     return HeadFit(head, best.left_out, best.error)
 

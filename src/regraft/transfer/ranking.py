@@ -3,8 +3,8 @@
     catalog ── filters ──▶ screening at 128 px ── better half ──▶ measuring at the input of a fit
 
 Cost-aware successive halving (Jamieson and Talwalkar 2016, 1502.07943) on at most 512 labelled
-examples, judged by the exact leave-one-out accuracy of the ridge head that a fit begins with.
-k-NN, LogME and H-score stand beside it; see transferability.py.
+examples, judged by the exact squared leave-one-out error of a ridge head on all blocks, by which
+a fit chooses too. k-NN, LogME and H-score stand beside it; see transferability.py.
 """
 
 import time
@@ -35,9 +35,8 @@ UNKNOWN = "–"
 class Ranking:
     """Networks from the best to the worst for some examples.
 
-    rows      networks that were measured, then those that were only screened; by leave-one-out
-              accuracy, among equals by squared error (in hundredths of the labels' variance), then
-              by speed
+    rows      networks that were measured, then those that were only screened; each by squared
+              leave-one-out error, and within a hundredth of the labels' variance by speed
     skipped   networks without a row, and why
     left_out  files that could not be read, and why
     examples  number of examples that the networks were compared on
@@ -102,6 +101,7 @@ def _upstream(row: RankRow) -> str:
 # Heading → what stands below it.
 COLUMNS: Mapping[str, Callable[[RankRow], str]] = {
     "backbone": lambda row: row.name,
+    "error": lambda row: f"{row.error:.4f}",
     "accuracy": _accuracy,
     "k-NN": lambda row: f"{row.knn:.1%}",
     "LogME": lambda row: f"{row.logme:.3f}",

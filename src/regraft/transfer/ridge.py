@@ -34,12 +34,11 @@ Groups = Sequence[npt.NDArray[np.int64]]
 
 # λ relative to the mean diagonal of K; the floor of 1e-3 keeps leave-one-out stable.
 LAMBDAS: Matrix = np.logspace(-3, 1, 25)
-LAMBDA = 0.2  # where a search starts that knows nothing
-
 SEARCH_ABOVE = 600  # rows: above, a search with few inverses beats a decomposition
 
-# What `search` expects before it knows better: with photos and digits, at 100 to 3,000 rows, the
+# What `search` expects before it knows better. With photos and digits, at 100 to 3,000 rows, the
 # second derivative of log(error) by log λ near its minimum was 0.045 to 0.075.
+LAMBDA = 0.2
 CURVATURE = 0.055
 ENOUGH = 0.002  # of the error: a step of the search that is to gain less is not taken
 
@@ -229,6 +228,13 @@ class Moments:
         return gram, np.vstack([cross, self.targets])
 
 
+class Guess(NamedTuple):
+    """Where the left-out error is expected to be least: λ, and second derivative by log λ there."""
+
+    lam: float = LAMBDA
+    curvature: float = CURVATURE
+
+
 class Solution(NamedTuple):
     """The dual problem solved at its best λ, or at one.
 
@@ -245,23 +251,35 @@ class Solution(NamedTuple):
 
 
 def best_dual(
-    rows: Array, targets: Array, lambdas: Array, hint: float, groups: Groups = ()
-) -> Solution:
-    """The solution with the least left-out error; of many rows by `search` from a λ near `hint`.
+    rows: Array, targets: Array, lambdas: Array, guess: Guess, groups: Groups = ()
+) -> tuple[Solution, Guess]:
+    """The solution with the least left-out error; of many rows by `search` from a guess.
 
     rows     (n, d) without the intercept's column
     targets  (n, c)
     lambdas  grid of relative λ
     groups   positions of rows that are left out together
+
+    The guess that comes back is what has been learned about the error.
     """
     if len(rows) > SEARCH_ABOVE:
-        return search(Inverse(rows, targets, groups), lambdas, hint)
+        return search(Inverse(rows, targets, groups), lambdas, guess)
     spectrum = dual_spectrum(rows, targets)
     scores = [spectrum.left_out(spectrum.vectors, targets, lam, groups) for lam in lambdas]
     errors = [float(np.mean((targets - left_out) ** 2)) for left_out in scores]
     best = int(np.argmin(errors))
     lam = float(lambdas[best])
-    return Solution(lam, errors[best], spectrum.coefficients(lam), scores[best])
+    found = Solution(lam, errors[best], spectrum.coefficients(lam), scores[best])
+    return found, Guess(lam, _curvature(np.log(lambdas), np.array(errors), best))
+
+
+def _curvature(logs: Matrix, errors: Matrix, best: int) -> float:
+    """Of log(error), from a parabola through the λ within a factor of 5 of the best."""
+    near = np.abs(logs - logs[best]) < np.log(5)
+    if near.sum() < 5 or errors.min() <= 0:
+        return CURVATURE
+    square, *_ = np.polyfit(logs[near] - logs[best], np.log(errors[near]), 2)
+    return max(2 * float(square), CURVATURE / 4)
 
 
 class Inverse:
@@ -319,26 +337,27 @@ def _mirrored(lower: Matrix) -> Matrix:
     return lower
 
 
-def search(problem: Inverse, lambdas: Array, hint: float) -> Solution:
+def search(problem: Inverse, lambdas: Array, guess: Guess) -> tuple[Solution, Guess]:
     """The λ of a grid with the least left-out error, by Newton steps on log λ.
 
-    Starts at the grid point next to `hint` and ends where a step would gain less than ENOUGH or
+    Starts at the grid point next to the guess and ends where a step would gain less than ENOUGH or
     lead to a point that was visited. One to three λ are solved as a rule. It goes downhill: the
-    hint should come from a sample of the rows. Made for rows that are not many more than columns:
+    guess should come from a sample of the rows. Made for rows that are not many more than columns:
     with far more the error hardly depends on λ, and a flat place is taken for the bottom.
     """
     logs = np.log(lambdas)
     solved: dict[int, Solution] = {}
     slopes: dict[int, float] = {}
-    at, curvature = int(np.argmin(np.abs(logs - np.log(hint)))), CURVATURE
+    at, curvature = int(np.argmin(np.abs(logs - np.log(guess.lam)))), guess.curvature
     while at not in solved:
         before = next(reversed(solved), None)
         solved[at], slopes[at] = problem.solve(float(lambdas[at]))
-        if before is not None:  # a secant of the slopes; where that is flat or concave, as at first
+        if before is not None:  # a secant of the slopes; where that is flat or concave, as guessed
             secant = (slopes[at] - slopes[before]) / (logs[at] - logs[before])
-            curvature = secant if secant > CURVATURE / 4 else CURVATURE
+            curvature = secant if secant > CURVATURE / 4 else guess.curvature
         downhill = (logs - logs[at]) * slopes[at] < 0
         if slopes[at] ** 2 / (2 * curvature) > ENOUGH and downhill.any():
             away = np.abs(logs - (logs[at] - slopes[at] / curvature))
             at = int(np.argmin(np.where(downhill, away, np.inf)))
-    return min(solved.values(), key=lambda solution: solution.error)
+    best = min(solved.values(), key=lambda solution: solution.error)
+    return best, Guess(best.lam, curvature)

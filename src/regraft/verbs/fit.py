@@ -195,16 +195,15 @@ class _Run:
         """Compare other sizes and views by leave-one-out on some learning examples."""
         some = subsample(learning.labels, COMPARED_ON, self.recipe.seed)
         place, labels = kept[learning.place[some]], learning.labels[some]
+        asked: dict[str, Any] = {"groups": learning.groups[some], "classes": learning.classes}
 
         def error(found: Any, widths: Sequence[int]) -> float:
-            return fit_head(
-                found, labels, classes=learning.classes, widths=widths, weigh=False
-            ).error
+            return fit_head(found, labels, widths=widths, weigh=False, **asked).error
 
         best, least = first, error(features_of(seen)[place], seen.widths)
         for choice in candidates(first.row, first.spec, self.recipe):
             other = _at(first, choice.spec)
-            if not self._affordable(other):
+            if not self._affordable(first, other):
                 continue
             part = self._pass(other, place)
             if (found := error(part.features, part.widths)) < BETTER * least:
@@ -272,9 +271,16 @@ class _Run:
     def _left(self) -> float:
         return self.recipe.budget - (time.perf_counter() - self.start)
 
-    def _affordable(self, other: Extractor) -> bool:
-        """Whether features of all files at another input fit into what is left of the budget."""
-        return other.rate is None or 1.5 * len(self.files) / other.rate < self._left()
+    def _affordable(self, first: Extractor, other: Extractor) -> bool:
+        """Whether features of all files at another input fit into what is left of the budget.
+
+        An engine that was asked for was not measured: what it took so far tells how fast it is.
+        """
+        if other.rate is None:
+            expected = self.timings["features"] * _pixels(other) / _pixels(first)
+        else:
+            expected = len(self.files) / other.rate
+        return 1.5 * expected < self._left()
 
     def _time_for_another(self) -> bool:
         return TO_OPEN + 2 * self.timings["features"] < self._left()
@@ -282,9 +288,14 @@ class _Run:
 
 def _at(first: Extractor, spec: InputSpec) -> Extractor:
     """The same network and engine at another input, with the rate to expect there."""
-    pixels = (spec.size / first.spec.size) ** 2 * len(spec.views) / len(first.spec.views)
-    rate = None if first.rate is None else first.rate / pixels
-    return Extractor(first.row, spec, first.engine_name, rate)
+    other = Extractor(first.row, spec, first.engine_name)
+    rate = None if first.rate is None else first.rate * _pixels(first) / _pixels(other)
+    return replace(other, rate=rate)
+
+
+def _pixels(one: Extractor) -> int:
+    """What an example costs, in pixels that the network reads."""
+    return one.spec.size**2 * len(one.spec.views)
 
 
 def _held_out(data: Dataset) -> Dataset:
