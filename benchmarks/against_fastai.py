@@ -2,7 +2,7 @@
 
     python benchmarks/against_fastai.py DATA_FOLDER --peer PYTHON --json out.json
 
-PYTHON is an interpreter with fastai, timm and the package of the EfficientNet-Lite0 weights. The two
+PYTHON is an interpreter with fastai, timm and the package of the EfficientNet-Lite0 weights. Both
 run in turn as whole processes, imports included; fastai is given the same weights, its usual
 set-up (Resize, default batch size and rates, two loader workers) and its usual call: one epoch
 frozen, three free.

@@ -17,7 +17,7 @@ def test_the_document_is_the_record_without_pictures(measured: Any, shell: Any) 
     done, report = measured
     assert done.returncode == 0, done.stderr
     found = shell.document(done)
-    assert found["split"]["n"] == 6  # of 43: not the file that is no picture, nor those learned from
+    assert found["split"]["n"] == 6  # not the unreadable file, nor those learned from
     assert [(f["kind"], len(f["files"])) for f in found["findings"]] == [("learned-from", 36)]
     assert {"value", "low", "high"} <= set(found["metrics"]["accuracy"])
     assert found["classes"] == ["blau", "grün", "red [1]"]

@@ -18,11 +18,17 @@ def modality(name: str) -> Modality:
     Raises UsageError with the valid names.
     """
     from importlib import import_module
+
+    places = MODALITIES if name in MODALITIES else MODALITIES | _plugins()
+    if name not in places:
+        raise UsageError(
+            f"modality: {name!r} is not known; choose one of {', '.join(sorted(places))}"
+        )
+    made: Modality = import_module(places[name]).MODALITY
+    return made
+
+
+def _plugins() -> dict[str, str]:
     from importlib.metadata import entry_points
 
-    plugins = {point.name: point.value for point in entry_points(group="regraft.modalities")}
-    if (found := (MODALITIES | plugins).get(name)) is None:
-        known = ", ".join(sorted(MODALITIES | plugins))
-        raise UsageError(f"modality: {name!r} is not known; choose one of {known}")
-    made: Modality = import_module(found).MODALITY
-    return made
+    return {point.name: point.value for point in entry_points(group="regraft.modalities")}

@@ -4,13 +4,14 @@ majority    always the class that is most frequent among the examples learned fr
 raw pixels  ridge on the plain vector of the modality (a tiny picture), without any network
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from regraft.transfer.probe import fit_head
+from regraft.transfer.probe import HeadFit, fit_head
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +31,17 @@ def majority(labels: Array, classes: int, n: int) -> Baseline:
     return Baseline("majority class", "always the most frequent class", np.tile(shares, (n, 1)))
 
 
-def raw_pixels(learned: Array, labels: Array, held: Array, classes: int, seed: int) -> Baseline:
-    """Ridge on plain vectors: learned (n, d) with labels (n,), scored on held (m, d)."""
-    fit = fit_head(learned, labels, classes=classes, widths=(learned.shape[1],), seed=seed)
+def raw_pixels(
+    learned: Array,
+    labels: Array,
+    held: Array,
+    classes: int,
+    seed: int,
+    solve: Callable[..., HeadFit] = fit_head,
+) -> Baseline:
+    """Ridge on plain vectors: learned (n, d) with labels (n,), scored on held (m, d).
+
+    solve  `fit_head`, or what remembers its results
+    """
+    fit = solve(learned, labels, classes=classes, widths=(learned.shape[1],), seed=seed)
     return Baseline("raw pixels", "ridge on 16 × 16 pixels", fit.head.scores(held))

@@ -9,7 +9,7 @@ a fit chooses too. k-NN, LogME and H-score stand beside it; see transferability.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,36 +153,43 @@ def rank(
 
     Raises UsageError with all mistakes, DataError where the examples cannot be used.
     """
-    start = time.perf_counter()
+    clock = Clock(time.perf_counter(), time_limit)
+    numbers = {"limit": limit, "time_limit": time_limit, "min_rate": min_rate}
     recipe = _recipe(
         {"backbone": backbones, "licence": licence, "size": size, "seed": seed, "engine": engine},
-        {
-            "limit": limit,
-            "time_limit": time_limit,
-            "max_parameters": max_parameters,
-            "min_rate": min_rate,
-        },
+        numbers | {"max_parameters": max_parameters},
     )
-    rows, skipped = Wanted(recipe, max_parameters, include_missing).candidates()
-    dataset = load(data)
-    check_learnable(dataset)
-    opened, told = store or Store(), progress or Quiet()
+    wanted = Wanted(recipe, max_parameters, include_missing)
+    opened = store or Store()
     try:
-        examples = Examples.of(dataset.learning, seed, opened, told)
-        clock = Clock(start, time_limit)
-        halving = Halving(recipe, min_rate, clock, examples, opened, told, skipped)
-        ranked = halving.run([Candidate.of(row, recipe, examples.sides) for row in rows])
+        found = _ranked(data, wanted, min_rate, clock, opened, progress or Quiet())
     finally:
         if store is None:
             opened.close()
+    return replace(found, limit=limit)
+
+
+def _ranked(
+    data: Any,
+    wanted: Wanted,
+    min_rate: float | None,
+    clock: Clock,
+    store: Store,
+    progress: Progress,
+) -> Ranking:
+    rows, skipped = wanted.candidates()
+    dataset, recipe = load(data), wanted.recipe
+    check_learnable(dataset)
+    examples = Examples.of(dataset.learning, recipe.seed, store, progress)
+    halving = Halving(recipe, min_rate, clock, examples, store, progress, skipped)
+    ranked = halving.run([Candidate.of(row, recipe, examples.sides) for row in rows])
     return Ranking(
         rows=tuple(ranked),
         skipped=tuple(skipped),
         left_out=examples.left_out,
         examples=len(examples.labels),
         classes=len(np.unique(examples.labels)),
-        seconds=round(time.perf_counter() - start, 2),
-        limit=limit,
+        seconds=round(time.perf_counter() - clock.start, 2),
     )
 
 

@@ -46,7 +46,7 @@ from regraft.verbs.told import left_out, record, tried
 GLANCED_AT = 48  # files whose size tells which input to begin with
 COMPARED_ON = 512  # learning examples on which inputs are compared
 BETTER = 0.98  # of the error: what another input must reach to be taken
-PICTURES = 60  # of findings in the report
+PICTURES = 40  # of findings in the report
 TO_OPEN = 15.0  # seconds that opening and measuring another network may take
 
 P = ParamSpec("P")
@@ -249,7 +249,7 @@ class _Run:
         settings = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
         measured = measure(model, held, rows(best.seen, place), **settings)
         told = model.record
-        told["tried"] = tried(rungs, best, learning, place, data, self.recipe)
+        told["tried"] = tried(rungs, best, learning, place, data, self.recipe, self.store)
         told["timings"] = {stage: round(spent, 3) for stage, spent in self.timings.items()}
         own = {
             k: v

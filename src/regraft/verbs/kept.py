@@ -23,7 +23,7 @@ def kept_head(
     *,
     classes: int,
     widths: Sequence[int],
-    groups: Any,
+    groups: Any = None,
     seed: int,
 ) -> HeadFit:
     """As `fit_head`, from the store where the very same was solved before."""
@@ -38,7 +38,7 @@ def kept_head(
 def _key(*arrays: Any, settings: Any) -> str:
     """SHA-256 of all that decides the head: the arrays' content and the settings."""
     digest = hashlib.sha256(json.dumps(settings).encode())
-    for array in arrays:
+    for array in (np.zeros(0) if a is None else a for a in arrays):
         digest.update(f"{array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

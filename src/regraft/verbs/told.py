@@ -3,18 +3,21 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from regraft.backbones.features import Extractor
+from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
 from regraft.evaluation.intervals import bootstrap
 from regraft.modalities import modality
 from regraft.recipe import Recipe
 from regraft.transfer.baselines import Baseline, majority, raw_pixels
 from regraft.verbs.evaluate import counts, short
+from regraft.verbs.kept import kept_head
 from regraft.verbs.rungs import Learning, Numbers, Rung
 
 LISTED = 50_000  # examples whose names a bundle holds; more would make it unwieldy
@@ -69,6 +72,7 @@ def tried(
     held: Numbers,
     data: Dataset,
     recipe: Recipe,
+    store: Store,
 ) -> list[dict[str, Any]]:
     """A row per baseline and rung, with its accuracy on the held-out examples.
 
@@ -77,7 +81,7 @@ def tried(
     truth = data.targets[held]
     rows = [
         _baseline_row(baseline, seconds, _accuracy(truth, baseline.scores, recipe))
-        for baseline, seconds in _baselines(best, learning, held, data, recipe)
+        for baseline, seconds in _baselines(best, learning, held, data, recipe, store)
     ]
     for rung in rungs:
         score = _accuracy(truth, rung.fit.head.scores(rung.features[held]), recipe)
@@ -116,7 +120,7 @@ def _rung_row(rung: Rung, kept: bool, learning: Learning, score: dict[str, Any])
 
 
 def _baselines(
-    best: Rung, learning: Learning, held: Numbers, data: Dataset, recipe: Recipe
+    best: Rung, learning: Learning, held: Numbers, data: Dataset, recipe: Recipe, store: Store
 ) -> Iterator[tuple[Baseline, float]]:
     start = time.perf_counter()
     always = majority(learning.labels, learning.classes, len(held))
@@ -127,7 +131,14 @@ def _baselines(
     learned, measured = (
         np.stack([plain(facts[int(i)]) for i in some]) for some in (learning.place, held)
     )
-    found = raw_pixels(learned, learning.labels, measured, learning.classes, recipe.seed)
+    found = raw_pixels(
+        learned,
+        learning.labels,
+        measured,
+        learning.classes,
+        recipe.seed,
+        partial(kept_head, store),
+    )
     yield found, time.perf_counter() - start
 
 
