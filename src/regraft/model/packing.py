@@ -155,9 +155,10 @@ def _wrong_record(record: Any) -> Iterator[str]:
         return
     for name, kind in RECORD.items():
         value: Any = record.get(name, kind())
+        items: Any = value
         if type(value) is not kind:
             yield f"record.{name}: expected {kind.__name__}, got {value!r:.60}"
-        elif name in ITEMS and not all(isinstance(one, ITEMS[name]) for one in value):
+        elif name in ITEMS and not all(isinstance(one, ITEMS[name]) for one in items):
             yield f"record.{name}: expected a list of {ITEMS[name].__name__}"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from regraft.backbones.catalog import CatalogRow
+from regraft.backbones.engines import lanes
 from regraft.backbones.features import Extractor, Pass, extractor, hash_files, pass_over
 from regraft.backbones.store import Store, Verdict
 from regraft.data.dataset import Dataset
@@ -48,6 +49,8 @@ COMPARED_ON = 512  # learning examples on which inputs are compared
 BETTER = 0.98  # of the error: what another input must reach to be taken
 PICTURES = 40  # of findings in the report
 TO_OPEN = 15.0  # seconds that opening and measuring another network may take
+NOMINAL = 75.0  # 10⁹ operations a second and core: what a plain x86 server core reaches
+UNKNOWN_GFLOPS = 4.0  # of a network that the catalog does not know: about a ResNet-50's
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,13 +112,14 @@ class _Run:
     progress: Progress
     chosen: dict[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
-    start: float = field(default_factory=time.perf_counter)
+    planned: float = 0.0  # seconds, by forecast
 
     def run(self, source: Any) -> Fitted:
         self._list(source)
         networks_to_try = networks(self.recipe, self.kind.views)
         self._read()
         first = self._first_extractor(networks_to_try[0])
+        self.planned += self._forecast(first.row, first.spec)
         seen = self._pass(first)
         prepared = self._prepare(seen)
         kept = positions(self.dataset, prepared.dataset)
@@ -124,7 +128,7 @@ class _Run:
         spent = self.timings["features"]
         rungs = [self._climb((first,), rows(seen, kept), learning, spent)]
         for row in networks_to_try[1:]:
-            if self.recipe.backbone or self._time_for_another():
+            if self.recipe.backbone or self._affordable(row, row.spec, TO_OPEN):
                 rungs.append(self._another(row, first, kept, learning))
         if len(rungs) > 1:
             together = self._timed(
@@ -203,7 +207,7 @@ class _Run:
         best, least = first, error(features_of(seen)[place], seen.widths)
         for choice in candidates(first.row, first.spec, self.recipe):
             other = _at(first, choice.spec)
-            if not self._affordable(first, other):
+            if not self._affordable(other.row, other.spec):
                 continue
             part = self._pass(other, place)
             if (found := error(part.features, part.widths)) < BETTER * least:
@@ -268,22 +272,21 @@ class _Run:
             spent = time.perf_counter() - before
             self.timings[stage] = self.timings.get(stage, 0) + spent
 
-    def _left(self) -> float:
-        return self.recipe.budget - (time.perf_counter() - self.start)
+    def _affordable(self, row: CatalogRow, spec: InputSpec, more: float = 0.0) -> bool:
+        """Whether features of all files by another network or input fit into the budget.
 
-    def _affordable(self, first: Extractor, other: Extractor) -> bool:
-        """Whether features of all files at another input fit into what is left of the budget.
-
-        An engine that was asked for was not measured: what it took so far tells how fast it is.
+        A forecast from counts alone: a clock would let the same run choose differently next time.
         """
-        if other.rate is None:
-            expected = self.timings["features"] * _pixels(other) / _pixels(first)
-        else:
-            expected = len(self.files) / other.rate
-        return 1.5 * expected < self._left()
+        wanted = more + self._forecast(row, spec)
+        if self.planned + wanted > self.recipe.budget:
+            return False
+        self.planned += wanted
+        return True
 
-    def _time_for_another(self) -> bool:
-        return TO_OPEN + 2 * self.timings["features"] < self._left()
+    def _forecast(self, row: CatalogRow, spec: InputSpec) -> float:
+        """Seconds for the features of all files, at NOMINAL speed."""
+        pixels = (spec.size / row.spec.size) ** 2 * len(spec.views)
+        return len(self.files) * pixels * (row.gflops or UNKNOWN_GFLOPS) / (NOMINAL * lanes())
 
 
 def _at(first: Extractor, spec: InputSpec) -> Extractor:
