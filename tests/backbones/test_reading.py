@@ -4,7 +4,9 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -12,40 +14,87 @@ from hypothesis import strategies as st
 
 from regraft.backbones import reading
 from regraft.backbones.engines import lanes
-from regraft.backbones.reading import AHEAD, file_bytes, file_sha, in_parallel
+from regraft.backbones.reading import (
+    AHEAD,
+    HANDFUL_MOST,
+    PIECE,
+    file_bytes,
+    file_sha,
+    in_parallel,
+)
 from regraft.backbones.store import Verdict
 from regraft.modalities.base import MOST_BYTES
+
+Result = TypeVar("Result")
+
+
+def each(work: Callable[[int], Result]) -> Callable[[Sequence[int]], list[Result]]:
+    return lambda handful: [work(job) for job in handful]
 
 
 @given(st.lists(st.integers(), max_size=300))
 def test_results_come_in_the_order_of_the_jobs(jobs: list[int]) -> None:
-    assert list(in_parallel(lambda job: job * 2, jobs)) == [job * 2 for job in jobs]
+    assert list(in_parallel(each(lambda job: job * 2), jobs)) == [job * 2 for job in jobs]
 
 
 def test_several_jobs_run_at_once() -> None:
     together = threading.Barrier(lanes(), timeout=10)
-    assert len(list(in_parallel(lambda job: together.wait(), range(lanes())))) == lanes()
+    work = each(lambda job: together.wait())
+    assert len(list(in_parallel(work, range(lanes())))) == lanes()
+
+
+def test_quick_jobs_come_in_large_handfuls_and_slow_ones_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+
+    def work(handful: Sequence[int]) -> list[int]:
+        sizes.append(len(handful))
+        return list(handful)
+
+    list(in_parallel(work, range(10_000)))
+    assert max(sizes) == HANDFUL_MOST
+    assert len(sizes) < 1_000
+    sizes.clear()
+    monkeypatch.setattr(reading, "HANDFUL_SECONDS", 0.01)
+
+    def slow(handful: Sequence[int]) -> list[int]:
+        time.sleep(0.015 * len(handful))
+        return work(handful)
+
+    list(in_parallel(slow, range(100)))
+    assert set(sizes) == {1}
+
+
+def test_the_last_handfuls_are_small() -> None:
+    sizes: list[int] = []
+
+    def work(handful: Sequence[int]) -> list[int]:
+        sizes.append(len(handful))
+        return list(handful)
+
+    list(in_parallel(work, range(1_000)))
+    assert sizes[-1] == 1
 
 
 def test_only_a_bounded_number_is_ahead() -> None:
     begun: list[int] = []
-    results = in_parallel(begun.append, range(100_000))
+    results = in_parallel(each(begun.append), range(100_000))
     next(results)
     time.sleep(0.1)
-    assert len(begun) <= AHEAD * (lanes() + 1)
+    assert len(begun) <= AHEAD * (lanes() + 2) * HANDFUL_MOST
     results.close()
 
 
-def test_an_error_ends_it_at_its_place() -> None:
+def test_an_error_ends_it() -> None:
     def work(job: int) -> int:
         if job == 5:
             raise ValueError("five")
         return job
 
-    results = in_parallel(work, range(1_000))
-    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    results = in_parallel(each(work), range(1_000))
     with pytest.raises(ValueError, match="five"):
-        next(results)
+        list(results)
 
 
 def test_closing_waits_for_what_runs_and_begins_nothing_more() -> None:
@@ -56,14 +105,15 @@ def test_closing_waits_for_what_runs_and_begins_nothing_more() -> None:
         time.sleep(0.05)
         ended.append(job)
 
-    results = in_parallel(work, range(10_000))
+    results = in_parallel(each(work), range(10_000))
     next(results)
     results.close()
     assert len(begun) == len(ended) < 50
 
 
 def test_hashes_are_those_of_hashlib(tmp_path: Path) -> None:
-    for content in (b"", b"abc", os.urandom(1_000_000)):
+    for length in (0, 1, 100, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE):
+        content = os.urandom(length)
         (tmp_path / "f").write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         assert file_sha(tmp_path / "f") == digest
@@ -93,13 +143,6 @@ def test_what_cannot_be_reached(tmp_path: Path) -> None:
     for name in names:
         assert kinds(tmp_path / name) == ["no-access", "no-access"]
     assert "No such file" in file_sha(tmp_path / "missing").reason  # type: ignore[union-attr]
-
-
-def test_a_file_that_vanishes_after_the_look(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reading, "_refusal", lambda path: None)
-    assert kinds(tmp_path / "gone") == ["no-access", "no-access"]
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_a_file_that_is_no_database_is_set_aside(path: Path, content: bytes) -> 
 def test_damage_found_late_is_set_aside_too(path: Path) -> None:
     kept = filled(path)
     whole = path.read_bytes()
-    path.write_bytes(whole[:8_192] + b"\xa5" * (len(whole) - 8_192))  # the schema is still there
+    path.write_bytes(whole[:32_768] + b"\xa5" * (len(whole) - 32_768))  # the schema is still there
     with Store(path) as store:
         assert store.damaged is None
         assert store.features("space", list(kept)) == {}
@@ -485,7 +485,7 @@ def test_trim_drops_looks_only_where_nothing_else_helps(store: Store) -> None:
     three_spaces(store)
     names = [*vectors(range(100)), *(sha(f"other {i}") for i in range(300))]
     store.keep_looks({name: facts() for name in names}, "image")
-    store.trim(2_500_000)
+    store.trim(2_000_000)
     assert left(store) == ["newest"]
     assert len(store.looks(names, "image")) == 400
     store.trim(1_000_000)

@@ -1,6 +1,7 @@
 """Reading the user's files: several at once, in order, and nothing that may never end."""
 
 import hashlib
+import os
 import stat
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from regraft.backbones.engines import lanes
 from regraft.backbones.store import Verdict
 from regraft.modalities.base import MOST_BYTES
 
+PIECE = 2**20  # bytes
 AHEAD = 4  # handfuls a worker that may wait for the one before them
 HANDFUL_SECONDS, HANDFUL_MOST = 0.1, 64  # a handful of jobs: its time, and their number
 
@@ -27,7 +29,7 @@ def in_parallel(
 
     Closing it waits only for the handfuls that are worked on.
     """
-    workers = lanes() + 1  # one more than cores: somebody always waits for the disk or the engine
+    workers = lanes() + 2  # more than cores: somebody always waits for the disk or the engine
     pool, begun, size = ThreadPoolExecutor(workers), 0, 1
     ahead: deque[Future[tuple[list[Result], float]]] = deque()
     try:
@@ -53,40 +55,49 @@ def _timed(
 
 def file_sha(path: Path) -> str | Verdict:
     """SHA-256 (hex) of a file's bytes, or why it cannot be read."""
-    if (refused := _refusal(path)) is not None:
-        return refused
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        return _no_access(error)
+    digest = hashlib.sha256()
+    refused = _read(path, digest.update)
+    return digest.hexdigest() if refused is None else refused
 
 
 def file_bytes(path: Path, sha: str) -> bytes | Verdict:
     """The bytes of a file that had this SHA-256 a moment ago, or why they cannot be had."""
-    if (refused := _refusal(path)) is not None:
+    pieces: list[bytes] = []
+    if (refused := _read(path, pieces.append)) is not None:
         return refused
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return _no_access(error)
+    data = b"".join(pieces)
     if hashlib.sha256(data).hexdigest() != sha:
         return Verdict("changed", "the file changed while it was being read")
     return data
 
 
-def _refusal(path: Path) -> Verdict | None:
-    """Why a path is not even opened: pipes and devices may never end."""
+def _read(path: Path, take: Callable[[bytes], object]) -> Verdict | None:
+    """Give `take` the bytes in pieces; returns why not, where they cannot be read.
+
+    System calls without Python's layers of files: each gives up the interpreter's lock, for which
+    the threads would queue.
+    """
     try:
-        seen = path.stat()
+        seen = os.stat(path)
+        if (refused := _refusal(seen)) is not None:
+            return refused
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            size = min(seen.st_size + 1, PIECE)
+            while len(piece := os.read(descriptor, size)) == size:
+                take(piece)
+            take(piece)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        return _no_access(error)
+        return Verdict("no-access", f"it cannot be read: {getattr(error, 'strerror', '') or error}")
+    return None
+
+
+def _refusal(seen: os.stat_result) -> Verdict | None:
+    """Why a path is not even opened: pipes and devices may never end."""
     if not stat.S_ISREG(seen.st_mode):
         return Verdict("not-a-file", "not a regular file")
     if seen.st_size > MOST_BYTES:
         return Verdict("too-large", f"{seen.st_size:,} bytes; at most {MOST_BYTES:,} are read")
     return None
-
-
-def _no_access(error: Exception) -> Verdict:
-    return Verdict("no-access", f"it cannot be read: {getattr(error, 'strerror', None) or error}")
