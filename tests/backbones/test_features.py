@@ -583,7 +583,7 @@ def test_work_is_kept_after_some_seconds_where_the_network_is_slow(
     one = make()
 
     def slow(vector: Vector) -> Vector:
-        time.sleep(0.04)
+        time.sleep(0.12)
         return vector
 
     assert isinstance(one.engine, Counting)
