@@ -139,8 +139,8 @@ def test_the_engine_of_torch_leaves_the_network_as_it_was(network: FrozenNetwork
 def test_difference_is_relative_to_each_block() -> None:
     one = np.array([1, 2, 100, 200], np.float32)
     assert difference(one, one, (2, 2)) == 0
-    assert difference(one, one + np.array([0.02, 0, 0, 0], np.float32), (2, 2)) == pytest.approx(0.01, 1e-3)
-    assert difference(one, one + np.array([0, 0, 0.2, 0], np.float32), (2, 2)) == pytest.approx(0.001, 1e-3)
+    assert difference(one, one + np.float32([0.02, 0, 0, 0]), (2, 2)) == pytest.approx(0.01, 1e-3)
+    assert difference(one, one + np.float32([0, 0, 0.2, 0]), (2, 2)) == pytest.approx(0.001, 1e-3)
     assert difference(one * 0, one * 0, (2, 2)) == 0
 
 
@@ -211,11 +211,9 @@ def out_of_order(vector: Vector) -> Vector:
 
 
 def spoiled_kind(spoil: Callable[[Vector], Vector]) -> EngineKind:
-    opened = ENGINES["openvino"].open
-    assert opened is not None
-    return replace(
-        ENGINES["openvino"], open=lambda graph, size: Spoiled(opened(graph, size), spoil)
-    )
+    openvino = ENGINES["openvino"]
+    assert openvino.open is not None
+    return replace(openvino, open=lambda graph, size: Spoiled(openvino.open(graph, size), spoil))
 
 
 @pytest.mark.parametrize("spoil", [noisy, not_a_number, out_of_order])

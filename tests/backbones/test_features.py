@@ -68,13 +68,10 @@ def runs(one: Extractor) -> int:
     return counting.runs
 
 
-def features_of(seen: Pass) -> Vector:
-    assert seen.features is not None
-    return seen.features
-
-
 def same(a: Pass, b: Pass) -> bool:
-    return features_of(a).tobytes() == features_of(b).tobytes() and a.widths == b.widths
+    assert a.features is not None
+    assert b.features is not None
+    return a.features.tobytes() == b.features.tobytes() and a.widths == b.widths
 
 
 class Watcher:
@@ -151,12 +148,13 @@ def test_a_picture_has_the_same_features_alone_among_others_and_in_any_order(
 
 def test_two_views_are_averaged(pictures: list[Path], store: Store, make: Make) -> None:
     names = ("centre", "whole-mirrored")
-    both = features_of(pass_over(pictures, MODALITY, store, make(views=names)))
+    both = pass_over(pictures, MODALITY, store, make(views=names)).features
     each = []
     for name in names:
         one = make(views=(name,))
-        each.append(features_of(pass_over(pictures, MODALITY, store, one)))
+        each.append(pass_over(pictures, MODALITY, store, one).features)
         assert runs(one) == 0  # each view is kept by itself
+    assert both is not None
     assert np.allclose(both, np.mean(each, axis=0), rtol=1e-6, atol=0)
     assert not np.allclose(each[0], each[1], rtol=1e-3)
 
@@ -579,12 +577,9 @@ def test_work_is_kept_after_some_seconds_where_the_network_is_slow(
     monkeypatch.setattr(features_module, "KEEP_SECONDS", 0.05)
     writes = []
     keep = store.keep_features
-
-    def counted(space: str, record: Any, vectors: Any) -> None:
-        writes.append(len(vectors))
-        keep(space, record, vectors)
-
-    monkeypatch.setattr(store, "keep_features", counted)
+    monkeypatch.setattr(
+        store, "keep_features", lambda s, r, v: (writes.append(len(v)), keep(s, r, v))
+    )
     one = make()
 
     def slow(vector: Vector) -> Vector:

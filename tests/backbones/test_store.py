@@ -178,10 +178,6 @@ def test_a_spoiled_look_is_absent(path: Path, change: str) -> None:
         assert store.looks([sha(0), sha(1)], "image").keys() == {sha(0)}
 
 
-def set_aside(store: Store) -> Path | None:
-    return store.damaged
-
-
 def filled(path: Path, count: int = 200) -> Vectors:
     kept = vectors(range(count), 500)
     with Store(path) as store:
@@ -210,9 +206,9 @@ def test_damage_found_late_is_set_aside_too(path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:32_768] + b"\xa5" * (len(whole) - 32_768))  # the schema is still there
     with Store(path) as store:
-        assert set_aside(store) is None
+        assert store.damaged is None
         assert store.features("space", list(kept)) == {}
-        assert set_aside(store) is not None
+        assert store.damaged is not None
         store.keep_features("space", {}, kept)
         assert same(store.features("space", list(kept)), kept)
 
@@ -257,9 +253,7 @@ def test_a_second_damaged_file_replaces_the_first(path: Path) -> None:
         path.write_bytes(content)
         with Store(path) as store:
             assert store.damaged is not None
-    aside = set_aside(store)
-    assert aside is not None
-    assert aside.read_bytes() == content
+    assert store.damaged.read_bytes() == content
     assert len([p for p in path.parent.iterdir() if "damaged" in p.name]) == 1
 
 
