@@ -67,14 +67,15 @@ def test_quick_jobs_come_in_large_handfuls_and_slow_ones_alone(
 
 
 def test_the_last_handfuls_are_small() -> None:
-    sizes: list[int] = []
+    handfuls: set[tuple[int, ...]] = set()
 
     def work(handful: Sequence[int]) -> list[int]:
-        sizes.append(len(handful))
+        handfuls.add(tuple(handful))
         return list(handful)
 
     list(in_parallel(work, range(1_000)))
-    assert sizes[-1] == 1
+    assert max(map(len, handfuls)) > 1
+    assert {(997,), (998,), (999,)} <= handfuls
 
 
 def test_only_a_bounded_number_is_ahead() -> None:

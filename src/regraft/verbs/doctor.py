@@ -31,7 +31,7 @@ from regraft.errors import DataError, UsageError
 from regraft.modalities import modality
 from regraft.modalities.facts import Facts
 from regraft.progress import Progress
-from regraft.transfer.probe import fit_head
+from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared
 from regraft.verbs.shown import SUSPECT, illustrated, label_suspects
 
@@ -185,12 +185,12 @@ def doctor(
     try:
         kind, files = modality(dataset.modality), dataset.table["path"].to_list()
         seen = pass_over(files, kind, opened, network, progress)
+        found = inspect(_without_old(dataset), seen.shas, seen.looks)
+        readable = np.array([isinstance(look, Facts) for look in seen.looks])
+        labels = [*_label_errors(found.dataset, found.together, seen, readable, seed, opened)]
     finally:
         if store is None:
             opened.close()
-    found = inspect(_without_old(dataset), seen.shas, seen.looks)
-    readable = np.array([isinstance(look, Facts) for look in seen.looks])
-    labels = _label_errors(found.dataset, found.together, seen, readable, seed)
     more = tuple(labels) if look_for_label_errors else ()
     clean = replace(found.dataset, findings=found.dataset.findings + more)
     return Diagnosis(clean, clean.findings, found.together, len(dataset), _counts(clean))
@@ -224,7 +224,7 @@ def _checkable(dataset: Dataset) -> list[str]:
 
 
 def _label_errors(
-    dataset: Dataset, together: Groups, seen: Pass, readable: Any, seed: int
+    dataset: Dataset, together: Groups, seen: Pass, readable: Any, seed: int, store: Store
 ) -> Iterator[Finding]:
     classes = _checkable(dataset)
     if len(classes) < 2 or seen.features is None:
@@ -234,7 +234,8 @@ def _label_errors(
     table = dataset.table.with_row_index().filter(pl.col("label").is_in(classes))
     rows, names = table["index"].to_numpy(), table["id"].to_list()
     labels = np.array([classes.index(name) for name in table["label"]])
-    left_out = fit_head(
+    left_out = kept_head(
+        store,
         seen.features[readable][rows],
         labels,
         classes=len(classes),

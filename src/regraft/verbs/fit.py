@@ -27,8 +27,8 @@ from regraft.progress import Progress, Quiet
 from regraft.recipe import Recipe
 from regraft.transfer.block_weights import subsample
 from regraft.transfer.inputs import candidates, first_input, fitting, networks
-from regraft.transfer.probe import fit_head
 from regraft.verbs.evaluate import measure
+from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared, prepare
 from regraft.verbs.rungs import (
     Learning,
@@ -200,9 +200,10 @@ class _Run:
         some = subsample(learning.labels, COMPARED_ON, self.recipe.seed)
         place, labels = kept[learning.place[some]], learning.labels[some]
         asked: dict[str, Any] = {"groups": learning.groups[some], "classes": learning.classes}
+        asked |= {"seed": self.recipe.seed, "weigh": False}
 
         def error(found: Any, widths: Sequence[int]) -> float:
-            return fit_head(found, labels, widths=widths, weigh=False, **asked).error
+            return kept_head(self.store, found, labels, widths=widths, **asked).error
 
         best, least = first, error(features_of(seen)[place], seen.widths)
         for choice in candidates(first.row, first.spec, self.recipe):

@@ -25,12 +25,14 @@ def kept_head(
     widths: Sequence[int],
     groups: Any = None,
     seed: int,
+    weigh: bool = True,
 ) -> HeadFit:
     """As `fit_head`, from the store where the very same was solved before."""
-    key = _key(features, labels, groups, settings=[classes, list(widths), seed])
+    key = _key(features, labels, groups, settings=[classes, list(widths), seed, weigh])
     if known := store.blobs(SPACE, [key]):
         return _from_bytes(known[key])
-    found = fit_head(features, labels, classes=classes, widths=widths, groups=groups, seed=seed)
+    asked = {"classes": classes, "widths": widths, "groups": groups, "seed": seed, "weigh": weigh}
+    found = fit_head(features, labels, **asked)
     store.keep_blobs(SPACE, {"what": "heads"}, {key: _to_bytes(found)})
     return found
 
