@@ -1,12 +1,15 @@
 """What every kind of data offers to the stages that do not know which kind it is."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from regraft.modalities.facts import Facts
 from regraft.modalities.spec import InputSpec
+
+if TYPE_CHECKING:
+    from regraft.modalities.augment import Augmentations
 
 MOST_BYTES = 512 * 2**20  # of an example's file; more is not read
 
@@ -41,6 +44,24 @@ class Modality(Protocol):
 
     def prepare(self, raw: Any, spec: InputSpec, view: str) -> npt.NDArray[np.uint8]:
         """Example → (size, size, 3) uint8, one of the `views` of it; what networks read."""
+        ...
+
+    def augment(
+        self, raw: Any, spec: InputSpec, wanted: "Augmentations", rng: np.random.Generator
+    ) -> npt.NDArray[np.uint8]:
+        """Example → (size, size, 3) uint8 for training, changed at random as is `wanted`.
+
+        Without augmentations it is the first of the `views`. The same state of `rng` gives the same
+        bytes.
+        """
+        ...
+
+    def augmentations(self, text: str) -> "Augmentations":
+        """Augmentations from their text form. Raises UsageError with all mistakes."""
+        ...
+
+    def compact(self, raw: Any, spec: InputSpec) -> tuple[Any, int]:
+        """The example no larger than training for `spec` needs, and the bytes that it fills."""
         ...
 
     def plain(self, facts: Facts) -> npt.NDArray[np.float32]:

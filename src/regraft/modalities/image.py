@@ -8,7 +8,7 @@ import base64
 import io
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from regraft.errors import Unreadable, UsageError
 from regraft.modalities.base import MOST_BYTES, Decoded
 from regraft.modalities.facts import THUMB, Facts
 from regraft.modalities.spec import InputSpec
+
+if TYPE_CHECKING:
+    from regraft.modalities.augment import Augmentations
 
 # Decoders that may run: an explicit list, since rarely used ones are where the holes are. Pictures
 # of several photos (MPO) are opened by the first one.
@@ -39,6 +42,7 @@ MOST_PIECES = 2_000_000  # of a file, as a decoder reads it: about 5 s
 MOST_PIECE = 400 * 2**20  # bytes that a decoder of TIFF unpacks at once
 STRIP = 2**22  # pixels whose mode is changed at once
 LOOK = 128  # shorter side in pixels that suffices for a look without a network
+DETAIL = 1.25  # shorter side that is kept for training, in sizes of the input
 PLAIN = 16  # side of the baseline's raw-pixel vector
 
 ORIENTATION = 0x0112  # EXIF tag
@@ -90,6 +94,32 @@ class ImageModality:
         if view not in VIEWS:
             raise UsageError(f"views: {view!r} is not one of {', '.join(VIEWS)}")
         return np.asarray(VIEWS[view](raw, spec))
+
+    def augment(
+        self,
+        raw: Image.Image,
+        spec: InputSpec,
+        wanted: "Augmentations",
+        rng: np.random.Generator,
+    ) -> npt.NDArray[np.uint8]:
+        """Picture → (size, size, 3) uint8, changed at random."""
+        from regraft.modalities.augment import augmented
+
+        return augmented(raw, spec, wanted, rng)
+
+    def augmentations(self, text: str) -> "Augmentations":
+        """See `augment.parse`."""
+        from regraft.modalities.augment import parse
+
+        return parse(text)
+
+    def compact(self, raw: Image.Image, spec: InputSpec) -> tuple[Image.Image, int]:
+        """The picture no larger than random crops for `spec` need, and its bytes in memory."""
+        wanted = DETAIL * spec.size / spec.crop_fraction
+        if (scale := wanted / min(raw.size)) < 1:
+            size = (round(raw.width * scale), round(raw.height * scale))
+            raw = raw.resize(size, RESAMPLING[spec.interpolation], reducing_gap=2.0)
+        return raw, 3 * raw.width * raw.height
 
     def plain(self, facts: Facts) -> npt.NDArray[np.float32]:
         """(768,): the picture squashed to 16 × 16 pixels, in [0, 1]."""
