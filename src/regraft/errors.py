@@ -5,6 +5,7 @@
     ├── DataError           the examples cannot be used as they are
     │   └── Unreadable      one file cannot be decoded: which, and why
     ├── BackboneError       a pretrained network is missing, differs or fails its self-check
+    ├── TrainingStopped     training cannot go on: which files, and what is kept
     ├── BundleError         a bundle is damaged, hostile or from another version
     ├── MissingExtra        an optional library is not installed: names its install command
     └── StorageError        the disk is full or a folder cannot be written
@@ -45,6 +46,10 @@ class Unreadable(DataError):
 
 class BackboneError(RegraftError):
     """A pretrained network is missing, differs from its catalog row or fails its self-check."""
+
+
+class TrainingStopped(RegraftError):
+    """Training cannot go on: a loss is no number, or one example alone does not fit into memory."""
 
 
 class BundleError(RegraftError):

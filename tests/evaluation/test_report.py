@@ -402,6 +402,12 @@ def renamed(names: list[str], make_record: MakeRecord) -> Record:
     for found, name in zip(record["findings"], names * 5, strict=False):
         found["files"] = [name, name]
         found["reason"] = name
+    for run, name in zip(record["training"], names, strict=False):
+        run["name"] = run["told"] = run["chosen"] = name
+        run["warnings"] = [name]
+    for row, name in zip(record["looked"], names * 20, strict=False):
+        row["file"] = name
+    record["tried"][-2]["strategy"] = names[0]
     record["recipe"] = {"source": names[0], "others": names}
     record["chosen"] = {"class": names[0]}
     record["reproduce"] = [names[0]]
@@ -534,6 +540,73 @@ def test_the_recorded_total_is_not_added_to_its_parts() -> None:
     assert "Where the time went: 44 s" in text
 
 
+# Training and heat maps
+
+
+def point(seconds: float | None, **others: float | None) -> Record:
+    return {"epoch": 1.0, "seconds": seconds, "loss": None, **others}
+
+
+def test_a_training_run_is_two_charts_and_plain_words(full: Record) -> None:
+    source = report_page(full)
+    drawn = Page(source)
+    assert source.count('class="curves"') == 5  # the last run has no point on examples held back
+    assert "224 pixels · 8 epochs · 6 min 40 s" in drawn.text
+    assert "lp-ft: the averaged weights" in drawn.text
+    assert "It learned by heart." in drawn.text
+    assert source.count('class="group run" open') == page.MOST_OPEN
+    assert source.count("the probe before training") == 2
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        [],
+        [point(None)],
+        [point(3.0, loss=math.nan, held_accuracy=math.inf)],
+        [{}],
+    ],
+)
+def test_a_run_without_a_number_has_no_chart(curve: list[Record]) -> None:
+    run = {"name": "lp-ft", "curve": curve, "start_accuracy": math.nan}
+    source = Report(minimal(training=[run])).html()
+    assert 'class="curves"' not in source
+    assert "Nothing was measured on its way." in Page(source).text
+
+
+def test_a_single_point_is_drawn() -> None:
+    curve = [point(3.0, loss=0.5, held_loss=0.4, held_accuracy=1.0)]
+    source = Report(minimal(training=[{"name": "x", "curve": curve}])).html()
+    assert source.count('class="curves"') == 2
+    assert "nan" not in source.split('id="training"')[1]
+    assert "held back: 100.0 % at best" in Page(source).text
+
+
+def test_a_row_that_was_tried_tells_its_strategy_and_what_was_held_back(full: Record) -> None:
+    text = Page(report_page(full)).text
+    assert "trained · lp-ft · tf_efficientnet_lite0" in text
+    assert "on the pictures held back for choosing: 91.2 % (88.2–94.2 %)" in text
+
+
+def test_wrong_answers_are_looked_at_first(full: Record) -> None:
+    section = report_page(full).split('id="looked"')[1].split("</section>")[0]
+    files = re.findall(r"test/<wbr>looked/<wbr>(\d+)\.jpg", section)
+    assert [int(name) % 2 for name in files] == [1] * 8 + [0] * 8
+    assert section.count("<img") == 32
+    assert section.count("taken for") == 8
+    assert "is no proof" in section
+    many = minimal(looked=full["looked"] * 3)
+    assert report_page(many).count('class="pair"') == page.MOST_LOOKED
+
+
+def test_a_heat_map_is_an_embedded_picture_or_nothing(full: Record) -> None:
+    rows = [{**row, "heatmap": None} for row in full["looked"][:2]]
+    rows[0]["heatmap"] = "data:image/svg+xml;base64,PHN2Zz4="
+    source = report_page(minimal(looked=rows))
+    assert source.count("<img") == 2
+    assert "svg+xml" not in source
+
+
 # Findings
 
 
@@ -583,7 +656,7 @@ def test_thumbnails_stay_within_their_room(make_record: MakeRecord) -> None:
     assert sum(shown) <= page.REPORT_PICTURES
     told = re.search(r"([\d,]+) thumbnails were left out", source)
     assert told
-    asked = len(record["mistakes"]) + 4 + 2 * len(record["findings"])
+    asked = len(record["mistakes"]) + 4 + 2 * (len(record["findings"]) + len(record["looked"]))
     assert int(told[1]) == asked - len(shown)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from regraft.evaluation.compare_page import compare_page
 from regraft.evaluation.page import doctor_page
 from regraft.evaluation.report import Report
 
@@ -18,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
 
-PAGES = ("ten", "two", "many", "hostile", "doctor")
+PAGES = ("ten", "two", "many", "hostile", "doctor", "compare", "odd-names")
 WIDTHS = (1280, 768, 390, 360)
 
 LONG = "_".join(["refund", "not", "showing", "up", "after", "a", "cancelled", "transfer"])
@@ -68,7 +69,9 @@ OUTSIDE = """() => [...document.querySelectorAll('body *')]
 
 @pytest.fixture(scope="module")
 def folder(
-    tmp_path_factory: pytest.TempPathFactory, make_record: Callable[..., dict[str, Any]]
+    tmp_path_factory: pytest.TempPathFactory,
+    make_record: Callable[..., dict[str, Any]],
+    make_comparison: Callable[..., dict[str, Any]],
 ) -> Path:
     """A file for each page."""
     folder = tmp_path_factory.mktemp("pages")
@@ -84,6 +87,11 @@ def folder(
     found = {"counts": ten["split"]["counts"]["train"], "n": 3069, "root": f"/{LONG}" * 4}
     doctor = doctor_page({**ten, **found})
     (folder / "doctor.html").write_text(doctor, "utf-8")
+    (folder / "compare.html").write_text(compare_page(make_comparison()), "utf-8")
+    odd = make_comparison(AWKWARD)
+    for row, name in zip(odd["strategies"], AWKWARD, strict=False):
+        row["name"] = row["told"] = name
+    (folder / "odd-names.html").write_text(compare_page(odd), "utf-8")
     return folder
 
 
@@ -138,7 +146,7 @@ def test_only_wide_tables_scroll_sideways_and_in_their_own_box(
         assert not shown.evaluate(OUTSIDE)
 
 
-@pytest.mark.parametrize("name", ["ten", "doctor"])
+@pytest.mark.parametrize("name", ["ten", "doctor", "compare"])
 def test_every_text_stands_out_in_light_and_dark(show: Callable[..., Any], name: str) -> None:
     shown = show(name)
     unfold(shown)

@@ -69,8 +69,12 @@ class Family:
             raise BackboneError(f"family {self.name}: no depth group for {', '.join(homeless)}")
         return [groups[depth] for depth in sorted(groups)]
 
+    def is_head(self, parameter: str) -> bool:
+        """Whether a parameter belongs to the classifier that the network came with."""
+        return re.fullmatch(rf"(?:{self.head})\..+", parameter) is not None
+
     def _depth(self, name: str) -> tuple[int, ...] | None:
-        if re.fullmatch(rf"(?:{self.head})\..+", name):
+        if self.is_head(name):
             return (len(self.groups),)
         for index, pattern in enumerate(self.groups):
             if found := re.match(pattern, name):

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 import threading
 import time
 import warnings
@@ -237,6 +238,22 @@ def open_engine(name: str, row: CatalogRow, spec: InputSpec, load: Load) -> Engi
                     _make_graph(kind.write, load(), folder)
     with _named(name, row, f"open the graph in {folder}"):
         return kind.open(folder / kind.file, spec.size)
+
+
+def engine_of(name: str, network: Any) -> Engine:
+    """The engine of that name for a module (1, size, size, 3) uint8 → (1, d), which has a `size`.
+
+    Nothing is kept in the cache. Raises UsageError and MissingExtra as `engine_kind`; what
+    converters raise goes through.
+    """
+    kind = engine_kind(name)
+    if kind.open is None or kind.write is None:
+        return TorchEngine(network)
+    with tempfile.TemporaryDirectory(prefix="regraft-graph-") as folder:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            kind.write(network, Path(folder))
+        return kind.open(Path(folder) / kind.file, network.size)
 
 
 @contextmanager

@@ -199,9 +199,14 @@ class FrozenNetwork(nn.Module):
 
     def features(self, pixels: Tensor) -> list[Tensor]:
         """(n, size, size, 3) uint8 RGB → one (n, width) float32 tensor per block, then the last."""
+        kept = self.captured(pixels)
+        return [kept[name] for name in self.block_names]
+
+    def captured(self, pixels: Tensor) -> dict[str, Tensor]:
+        """The features of the blocks that one call goes through, by their names."""
         with _capture() as kept:
             self._call(self.module, self.normalise(pixels), self.extra)
-        return [kept[name] for name in self.block_names]
+        return kept
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, size, size, 3) uint8 RGB → (n, D) float32, D = sum(block_widths). Can be traced."""

@@ -39,6 +39,14 @@ def softmax(scores: npt.ArrayLike, temperature: float = 1.0) -> FloatArray:
     return _softmax(f.astype(np.float64), temperature)
 
 
+def log_losses(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> FloatArray:
+    """(m,) cross-entropy of logits (m, c) and labels (m,)."""
+    from scipy.special import logsumexp
+
+    found = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+    return np.asarray(found, np.float64)
+
+
 def fit_temperature(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Temperature of the highest likelihood for held-out scores (n, c) and labels (n,).
 

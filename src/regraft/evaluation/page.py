@@ -15,6 +15,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, Undefined
 from markupsafe import Markup, escape
 
+from regraft.evaluation import charts
+from regraft.evaluation.charts import Axis, Level, Point, Series
 from regraft.evaluation.report import (
     SHARES,
     UNKNOWN,
@@ -36,6 +38,8 @@ MOST_PICTURED = 4  # thumbnails of one finding
 MOST_LISTED = 400  # entries of one list; the JSON has them all
 REPORT_PICTURES = 1_000_000  # characters of thumbnails on a page
 DOCTOR_PICTURES = 6_000_000
+MOST_LOOKED = 24  # pairs of a picture and its heat map
+MOST_OPEN = 2  # training runs whose charts are not folded
 LEVELS = 5  # shades of the compact matrix
 
 # The numbers at the head of the page, where they apply.
@@ -52,6 +56,9 @@ SEVERITIES = {"error": "left out or wrong", "warning": "look at it", "note": "go
 THUMBNAIL = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
 BREAKS = re.compile(r"(?<=[/\\_-])(?=[^/\\_-])")  # where a long file name may go on a new line
 
+AVERAGE = "average_accuracy"
+TIME = Axis("time", charts.SECONDS)
+
 Row = dict[str, Any]
 
 
@@ -66,10 +73,12 @@ class Section:
 
 SECTIONS = (
     Section("tried", "What was tried", ("tried", "leave_one_out")),
+    Section("training", "How training went", ("training",)),
     Section("confusion", "What it confuses", ("confusion",)),
     Section("classes", "Class by class", ("per_class",)),
     Section("confidence", "How far to trust its confidence", ("reliability", "conformal")),
     Section("mistakes", "Its worst mistakes", ("mistakes",)),
+    Section("looked", "Where it looked", ("looked",)),
     Section("novelty", "Unlike the training data", ("novelty",)),
     Section("findings", "Findings in the data", ("findings", "left_out")),
     Section("split", "How the data was split", ("split",)),
@@ -84,14 +93,16 @@ SECTIONS = (
 def report_page(record: Mapping[str, Any]) -> str:
     """The page of a report's record (its schema: `Report`)."""
     pictures = Pictures(REPORT_PICTURES)
-    return _draw(
+    return draw(
         "report.html",
         record,
         headline=headline(record),
         elsewhere=tried_elsewhere(record),
         sections=[s for s in SECTIONS if any(key in record for key in s.keys)],
         key_metrics=[name for name in KEY_METRICS if name in record["metrics"]],
+        training=[_run(run) for run in record.get("training") or ()],
         mistakes=[pictures.of(row) for row in record.get("mistakes") or ()],
+        looked=[pictures.of(row, "heatmap") for row in _wrong_first(record.get("looked") or ())],
         unlike=[pictures.of(row) for row in (record.get("novelty") or {}).get("examples") or ()],
         groups=_groups(record.get("findings") or (), pictures),
         pictures=pictures,
@@ -108,7 +119,7 @@ def doctor_page(record: Mapping[str, Any]) -> str:
     modality, created, regraft, left_out   as there; may be absent
     """
     pictures = Pictures(DOCTOR_PICTURES)
-    return _draw(
+    return draw(
         "doctor.html",
         record,
         groups=_groups(record.get("findings") or (), pictures),
@@ -116,8 +127,10 @@ def doctor_page(record: Mapping[str, Any]) -> str:
     )
 
 
-def _draw(template: str, record: Mapping[str, Any], **parts: object) -> str:
-    return _environment().get_template(template).render(record=record, noun=noun(record), **parts)
+def draw(template: str, record: Mapping[str, Any], **parts: object) -> str:
+    """A template of this package with a record and what was computed from it."""
+    parts = {"noun": noun(record), **parts}
+    return _environment().get_template(template).render(record=record, **parts)
 
 
 @dataclass
@@ -127,9 +140,10 @@ class Pictures:
     room: int
     left_out: int = field(default=0, init=False)
 
-    def of(self, row: Mapping[str, Any]) -> Row:
-        """A row with a thumbnail, or None in its place."""
-        return {**row, "thumbnail": self._admitted(row.get("thumbnail"))}
+    def of(self, row: Mapping[str, Any], *others: str) -> Row:
+        """A row with a thumbnail and pictures of other names, or None in their place."""
+        names = ("thumbnail", *others)
+        return {**row, **{name: self._admitted(row.get(name)) for name in names}}
 
     def of_finding(self, row: Mapping[str, Any]) -> Row:
         """A finding with its first thumbnails, or None in their place."""
@@ -234,6 +248,40 @@ def _weakest_first(per_class: Iterable[Mapping[str, Any]]) -> list[Mapping[str, 
     return sorted(per_class, key=lambda row: (not row.get("support"), row.get("f1") or 0.0))
 
 
+def _wrong_first(looked: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(looked, key=lambda row: bool(row.get("right")))[:MOST_LOOKED]
+
+
+def _run(run: Mapping[str, Any]) -> Row:
+    """A training run with its charts, its last point and the best accuracy on its way."""
+    curve = run.get("curve") or []
+    accuracies = [point.get(name) for point in curve for name in ("held_accuracy", AVERAGE)]
+    shown = [value for value in accuracies if charts.SHARES.shows(value)]
+    return {
+        **run,
+        "charts": [chart for chart in (_losses(curve), _accuracies(run, curve)) if chart],
+        "last": curve[-1] if curve else {},
+        "best": max(shown, default=None),
+    }
+
+
+def _losses(curve: Sequence[Mapping[str, Any]]) -> Markup:
+    series = [Series("training", _line(curve, "loss"), 0)]
+    series.append(Series("held back", _line(curve, "held_loss"), 1))
+    return charts.line_chart("Loss", series, TIME, Axis("", charts.NUMBERS))
+
+
+def _accuracies(run: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> Markup:
+    series = [Series("held back", _line(curve, "held_accuracy"), 1)]
+    series.append(Series("held back, averaged weights", _line(curve, AVERAGE), 2))
+    start = Level("the probe before training", run.get("start_accuracy"))
+    return charts.line_chart("Accuracy", series, TIME, Axis("", charts.SHARES), [start])
+
+
+def _line(curve: Iterable[Mapping[str, Any]], name: str) -> list[Point]:
+    return [Point(point.get("seconds"), point.get(name)) for point in curve]
+
+
 def _confidence(bins: Iterable[Mapping[str, Any]]) -> Row:
     """Mean confidence, accuracy, and the mean gap between them over the bins."""
     filled = [b for b in bins if b["count"]]
@@ -326,5 +374,6 @@ def _environment() -> Environment:
         MOST_COUNTED=MOST_COUNTED,
         MOST_PAIRS=MOST_PAIRS,
         MOST_LISTED=MOST_LISTED,
+        MOST_OPEN=MOST_OPEN,
     )
     return environment

@@ -6,7 +6,7 @@ it. Here are the words that they share; `regraft.evaluation.page` draws the page
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -61,11 +61,19 @@ class Report:
         conformal      target, coverage (interval), mean_size, threshold (None: every class is in
                        every set)
         leave_one_out  accuracy and n, on the training examples
-        tried          [{name, kind (baseline, probe, ensemble …), backbone, detail, score (interval
-                       of the accuracy), loo, seconds, kept, why}] in the order of the attempts; the
+        tried          [{name, kind (baseline, probe, ensemble …), strategy, backbone, detail, score
+                       (interval of the accuracy), held_score (interval, on the examples held back
+                       for choosing), loo, seconds, kept, why}] in the order of the attempts; the
                        name of a baseline reads on after "for": "raw pixels". Where the score of
                        what was kept is not the accuracy among the metrics, the attempts were
                        measured on other examples, and nothing is said to stand beside them
+        training       [{name, told (what the strategy is), size (pixels), curve [{epoch, seconds,
+                       loss, held_loss, held_accuracy, average_accuracy (of the averaged weights),
+                       rate}], start_accuracy (of the probe on the same held-back examples),
+                       warnings [sentence], chosen (which weights were taken, and why)}], a row per
+                       run; of a point of the curve all but the seconds may be None
+        looked         [{file, label, predicted, right, probability, thumbnail, heatmap (thumbnail
+                       under its heat map)}]; wrong answers are shown first
         mistakes       [{file, label, predicted, probability, top [[class, probability]],
                        thumbnail}], the worst first
         novelty        flagged, n, examples [{file, score, thumbnail}]
@@ -85,10 +93,7 @@ class Report:
     record: dict[str, Any]
 
     def __post_init__(self) -> None:
-        if mistakes := list(_mistakes(self.record)):
-            raise UsageError(*mistakes)
-        # Only the three constants are no JSON: NaN, Infinity, -Infinity.
-        plain = json.loads(json.dumps(self.record), parse_constant=lambda constant: None)
+        plain = plain_copy(self.record, REQUIRED, _odd_metrics(self.record))
         object.__setattr__(self, "record", plain)
 
     @property
@@ -288,13 +293,25 @@ def _table(columns: list[str], rows: list[list[str]], texts: int) -> Any:
     return table
 
 
-def _mistakes(record: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a record, in words."""
-    yield from (f"record: {key!r} is missing" for key in REQUIRED if key not in record)
+def plain_copy(
+    record: Mapping[str, Any], required: Iterable[str], mistakes: Iterable[str] = ()
+) -> dict[str, Any]:
+    """A record as JSON gives it back, NaN and infinite numbers as None.
+
+    Raises UsageError with `mistakes`, the keys that are missing and all that is not plain data.
+    """
+    missing = (f"record: {key!r} is missing" for key in required if key not in record)
+    if wrong := [*missing, *mistakes, *_not_plain(record, "record")]:
+        raise UsageError(*wrong)
+    # Only the three constants are no JSON: NaN, Infinity, -Infinity.
+    plain: dict[str, Any] = json.loads(json.dumps(record), parse_constant=lambda constant: None)
+    return plain
+
+
+def _odd_metrics(record: Mapping[str, Any]) -> Iterator[str]:
     for name, metric in dict(record.get("metrics") or {}).items():
         if not (isinstance(metric, dict) and "value" in metric):
             yield f"record['metrics'][{name!r}]: expected value, low and high, got {metric!r}"
-    yield from _not_plain(record, "record")
 
 
 def _not_plain(value: object, where: str) -> Iterator[str]:
