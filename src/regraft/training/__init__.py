@@ -1,0 +1,1 @@
+"""Training: fine-tuning strategies, losses, optimisers, schedules and checkpoints."""

@@ -1,0 +1,172 @@
+"""Training examples: decoded once, augmented anew at each turn, in an order that is all arithmetic.
+
+What an example looks like in an epoch depends on (seed, epoch, the example's content) and on
+nothing else, and which examples a step learns from on (seed, step): so the number of loader workers
+changes nothing, and a run that goes on after a kill sees what it would have seen.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from regraft.modalities.base import Modality
+from regraft.modalities.spec import InputSpec
+
+KEPT_BYTES = 3 * 2**30  # of decoded examples in memory; the rest is decoded at each turn
+
+Numbers = npt.NDArray[np.int64]
+
+
+class Turn(NamedTuple):
+    """One example in one epoch: its place among the examples to learn from."""
+
+    epoch: int
+    place: int
+
+
+class Batch(NamedTuple):
+    """pixels (n, size, size, 3) uint8, and the places (n,) of the examples."""
+
+    pixels: Tensor
+    places: Tensor
+
+
+class Augmented(Dataset[tuple[npt.NDArray[np.uint8], int]]):
+    """The examples of a run; ``self[Turn]`` is one as its network sees it.
+
+    files   that can be decoded
+    shas    SHA-256 of each, by which its randomness is drawn
+    wanted  augmentations, as the modality parses them; none: as `Modality.prepare` gives it
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str | Path],
+        shas: Sequence[str],
+        modality: Modality,
+        spec: InputSpec,
+        wanted: Any,
+        seed: int,
+    ) -> None:
+        self.files, self.shas = [str(file) for file in files], list(shas)
+        self.modality, self.spec, self.wanted, self.seed = modality, spec, wanted, seed
+        self._kept: dict[int, Any] = {}
+        self._room = KEPT_BYTES
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, turn: Turn) -> tuple[npt.NDArray[np.uint8], int]:
+        rng = np.random.default_rng([self.seed, turn.epoch, int(self.shas[turn.place][:15], 16)])
+        raw = self._raw(turn.place)
+        return self.modality.augment(raw, self.spec, self.wanted, rng), turn.place
+
+    def blank(self) -> Tensor:
+        """(1, ...) a batch of one that holds nothing."""
+        size = self.spec.size
+        return torch.zeros(1, size, size, 3, dtype=torch.uint8)
+
+    def _raw(self, place: int) -> Any:
+        """The decoded example, kept while there is room. Raises Unreadable naming the file."""
+        if place in self._kept:
+            return self._kept[place]
+        file = self.files[place]
+        decoded = self.modality.decode(Path(file).read_bytes(), file, self.spec)
+        raw, size = self.modality.compact(decoded.raw, self.spec)
+        if size <= self._room:
+            self._room -= size
+            self._kept[place] = raw
+        return raw
+
+
+# --- which examples a step learns from -----------------------------------------------------------
+
+Order = Callable[[Numbers, int, int], Numbers]
+
+
+def _plain(labels: Numbers, seed: int, epoch: int) -> Numbers:
+    """Each example once."""
+    return np.random.default_rng([seed, epoch, 1]).permutation(len(labels))
+
+
+def _balanced(labels: Numbers, seed: int, epoch: int) -> Numbers:
+    """Each class as often as any other; the examples of a class take turns over the epochs."""
+    rng = np.random.default_rng([seed, epoch, 2])
+    classes = np.unique(labels)
+    share = -(-len(labels) // len(classes))
+    drawn = []
+    for c in classes:
+        own = np.flatnonzero(labels == c)
+        first = epoch * share
+        laps = range(first // len(own), (first + share - 1) // len(own) + 1)
+        lap_order = [np.random.default_rng([seed, int(c), lap, 3]).permutation(own) for lap in laps]
+        skipped = first - laps[0] * len(own)
+        drawn.append(np.concatenate(lap_order)[skipped : skipped + share])
+    return rng.permutation(np.concatenate(drawn))[: len(labels)]
+
+
+SAMPLINGS: Mapping[str, Order] = MappingProxyType({"plain": _plain, "balanced": _balanced})
+
+
+def turns_of(step: int, batch: int, order: Callable[[int], Numbers], n: int) -> list[Turn]:
+    """The examples of a step, numbered from 0: epoch after epoch, without a gap between them.
+
+    order  epoch → (n,) places
+    """
+    first = step * batch
+    return [Turn(i // n, int(order(i // n)[i % n])) for i in range(first, first + batch)]
+
+
+class Steps(Sampler[list[Turn]]):
+    """The turns of each step from `first` on; of several processes each takes its share of them."""
+
+    def __init__(
+        self,
+        labels: Numbers,
+        batch: int,
+        steps: range,
+        seed: int,
+        sampling: str = "plain",
+        process: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.labels, self.batch, self.steps = labels, batch, steps
+        self.process = process
+        self._order = cache(lambda epoch: SAMPLINGS[sampling](labels, seed, epoch))
+
+    def __iter__(self) -> Iterator[list[Turn]]:
+        rank, of = self.process
+        for step in self.steps:
+            yield turns_of(step, self.batch, self._order, len(self.labels))[rank::of]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def _together(items: Sequence[tuple[npt.NDArray[np.uint8], int]]) -> Batch:
+    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in items]))
+    return Batch(pixels, torch.tensor([place for _, place in items]))
+
+
+def loader(examples: Augmented, steps: Steps, workers: int = 0) -> "DataLoader[Any]":
+    """Batches in the order of the steps.
+
+    workers  processes that decode and augment; 0: this one, which is best where the network itself
+             keeps all cores busy
+    """
+    return DataLoader(
+        examples,
+        batch_sampler=steps,
+        num_workers=workers,
+        collate_fn=_together,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else it draws from everybody's
+        prefetch_factor=4 if workers else None,
+    )

@@ -1,0 +1,67 @@
+"""What a network in training knows: its loss and accuracy on examples that are held back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from regraft.evaluation.calibration import fit_temperature, log_losses
+
+AT_ONCE = 64
+
+
+class Score(NamedTuple):
+    """Mean log-loss, calibrated, and accuracy."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Held:
+    """Examples that nothing is learned from.
+
+    pixels  (m, size, size, 3) uint8 as prepared, never augmented; or what the shallow half of the
+            network gives for them
+    labels  (m,) class numbers
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def score(self, model: nn.Module, device: torch.device) -> Score:
+        """Of a model that gives logits."""
+        return score_of(logits_of(model, self.pixels, device), self.labels.numpy())
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, pixels: Tensor, device: torch.device) -> npt.NDArray[np.float64]:
+    """(m, c) of prepared examples, with the network in evaluation mode, as it is afterwards."""
+    was = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        parts = [model(part.to(device)).double().cpu() for part in _parts(pixels)]
+    finally:
+        for part, training in was:
+            part.training = training
+    return torch.cat(parts).numpy()
+
+
+def _parts(pixels: Tensor) -> Iterator[Tensor]:
+    for start in range(0, len(pixels), AT_ONCE):
+        yield pixels[start : start + AT_ONCE]
+
+
+def score_of(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Score:
+    """Of logits (m, c) and labels (m,).
+
+    The loss is that at the best temperature, as the model is used in the end: label smoothing and
+    augmentation make a network say less than it knows.
+    """
+    right = logits.argmax(1) == labels
+    calm = logits / fit_temperature(logits, labels)
+    return Score(float(log_losses(calm, labels).mean()), float(right.mean()))

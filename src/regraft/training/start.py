@@ -1,0 +1,124 @@
+"""How a run begins: the network and head of a strategy, what of it may move, and at which rate."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from regraft.backbones.catalog import CatalogRow, families
+from regraft.backbones.network import FrozenNetwork, load_network
+from regraft.backbones.sources import source
+from regraft.errors import UsageError
+from regraft.modalities.spec import InputSpec
+from regraft.training.adapters import add_adapters
+from regraft.training.grafted import Grafted
+from regraft.training.plan import Plan
+from regraft.training.schedules import SCHEDULES
+from regraft.training.strategies import LEARNS, Strategy, refusal
+from regraft.training.terms import Part
+from regraft.transfer.probe import Head
+from regraft.transfer.scaling import BlockScaling
+
+THAWED_BY = 0.5  # share of the steps after which every group of depth learns
+
+
+def begun(
+    wanted: Strategy, row: CatalogRow, spec: InputSpec, head: Head, temperature: float, seed: int
+) -> Grafted:
+    """The model before the first step.
+
+    head, temperature  of the probe on this very input; a strategy with a fresh head takes only the
+                       widths of its blocks and the number of its classes
+
+    Raises UsageError where the network's family does not offer what the strategy needs.
+    """
+    if reason := refusal(wanted, row):
+        raise UsageError(reason)
+    classes = head.coefficients.shape[1]
+    with torch.random.fork_rng(devices=[]):  # libraries draw fresh weights even to replace them
+        network = NETWORKS[wanted.weights](row, spec, seed)
+        model = HEADS[wanted.head](network, head, temperature, classes, seed)
+    ADDITIONS[wanted.learns](model, row, seed)
+    return model
+
+
+def _pretrained(row: CatalogRow, spec: InputSpec, seed: int) -> FrozenNetwork:
+    return load_network(row, spec)
+
+
+def _random(row: CatalogRow, spec: InputSpec, seed: int) -> FrozenNetwork:
+    """The architecture as its library initialises it."""
+    torch.manual_seed(_number(seed, 11))
+    module = source(row.source).build(row)
+    family = families()[row.family]
+    return FrozenNetwork(module, family, spec, native=row.spec.size, classes=row.num_classes)
+
+
+def _ridge(
+    network: FrozenNetwork, head: Head, temperature: float, classes: int, seed: int
+) -> Grafted:
+    return Grafted(network, head.scaling, classes).take(head, temperature)
+
+
+def _fresh(
+    network: FrozenNetwork, head: Head, temperature: float, classes: int, seed: int
+) -> Grafted:
+    """On the last feature alone, initialised as PyTorch does: the textbook's head."""
+    widths = network.block_widths
+    used = np.concatenate([np.full(w, i == len(widths) - 1, float) for i, w in enumerate(widths)])
+    model = Grafted(network, BlockScaling(np.zeros_like(used), used, widths), classes)
+    last = slice(sum(widths) - widths[-1], None)
+    torch.manual_seed(_number(seed, 12))
+    layer = nn.Linear(widths[-1], classes)
+    with torch.no_grad():
+        model.linear.weight[:, last] = layer.weight
+        model.linear.bias.copy_(layer.bias)
+    return model
+
+
+def _nothing_more(model: Grafted, row: CatalogRow, seed: int) -> None:
+    pass
+
+
+# What is put into the network before training, by what learns.
+ADDITIONS: Mapping[str, Callable[[Grafted, CatalogRow, int], None]] = defaultdict(
+    lambda: _nothing_more, {"adapters": add_adapters}
+)
+NETWORKS = {"pretrained": _pretrained, "random": _random}
+HEADS = {"ridge": _ridge, "fresh": _fresh}
+
+
+def _number(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def parts_that_learn(model: Grafted, wanted: Strategy, row: CatalogRow, plan: Plan) -> list[Part]:
+    """What may move, by depth, the head the last; all else is frozen.
+
+    The rates go in geometric steps from `plan.shallow` to 1.
+    """
+    own = dict(model.named_parameters())
+    depths = LEARNS[wanted.learns](model, row)
+    model.requires_grad_(False)
+    parts = []
+    still = 0 if model.halves else round(plan.frozen * len(depths))  # else it is taken out
+    for depth, names in enumerate(depths):
+        if depth < still:
+            continue
+        place = 1.0 if len(depths) < 2 else depth / (len(depths) - 1)
+        waits = plan.steps * THAWED_BY * (1 - place) if wanted.thaws else 0
+        moving = [own[name].requires_grad_(True) for name in names]
+        parts.append(Part(moving, plan.shallow ** (1 - place), round(waits)))
+    head = [p.requires_grad_(True) for p in model.linear.parameters()]
+    return [part for part in (*parts, Part(head)) if part.parameters]
+
+
+def settings_of(wanted: Strategy, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a plan: the strategy's, and over them what the user has set."""
+    settings = {**wanted.settings, **given, "strategy": wanted.name}
+    if "schedule" in settings and SCHEDULES[settings["schedule"].partition(":")[0]].rises:
+        settings.setdefault("warmup", 0.0)  # it has its own
+    return settings

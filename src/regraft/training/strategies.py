@@ -1,0 +1,198 @@
+"""Strategies: how knowledge moves from a pretrained network to the user's data, as rows of a table.
+
+A row says with which weights and head a run begins, what may move, and the settings that its plan
+begins with. The loop knows none of their names.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from regraft.backbones.catalog import CatalogRow, families
+from regraft.errors import UsageError
+
+if TYPE_CHECKING:
+    from regraft.training.grafted import Grafted
+
+# (model, row) → names of the parameters that may move, from the last to the first group of depth
+Groups = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way of transfer.
+
+    told     one plain sentence
+    weights  the network begins with: ``pretrained`` or ``random``
+    head     it begins with: ``ridge``, the closed-form head on all blocks, or ``fresh``, a random
+             one on the last feature
+    learns   a key of LEARNS
+    settings fields of `Plan` that differ from its own defaults
+    thaws    the groups of depth begin to learn one after the other, the deepest first
+    prefix   the shallow part stands still and its activations are kept
+    needs    what the network's family must offer; empty: anything
+    source   the paper
+    """
+
+    name: str
+    told: str
+    weights: str = "pretrained"
+    head: str = "ridge"
+    learns: str = "all"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    thaws: bool = False
+    prefix: bool = False
+    needs: str = ""
+    source: str = ""
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything moves at all."""
+        return self.learns != "nothing"
+
+
+NAIVE = {
+    "optimiser": "adam",
+    "schedule": "constant",
+    "warmup": 0.0,
+    "shallow": 1.0,
+    "weight_decay": 0.0,
+    "average": 0.0,
+    "clip": 0.0,
+    "loss": "cross-entropy",
+    "norm": "free",
+}
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            Strategy(
+                "scratch",
+                "the architecture alone, random weights: what the pretrained ones are worth",
+                weights="random",
+                head="fresh",
+                settings={"shallow": 1.0, "norm": "free", "rate": 2e-3, "average": 0.1},
+                needs="full",
+            ),
+            Strategy(
+                "copy",
+                "weights copied and trained naively: a fresh head, one rate, BatchNorm free",
+                head="fresh",
+                settings=NAIVE,
+                needs="full",
+            ),
+            Strategy(
+                "probe",
+                "frozen network, closed-form head on the features of all blocks",
+                learns="nothing",
+                source="Evci et al. 2022, arXiv 2201.03529",
+            ),
+            Strategy(
+                "tune-norm",
+                "only the weights and biases of the normalisation layers, and the head",
+                learns="norms",
+                settings={"shallow": 1.0, "rate": 2e-3},
+                needs="tune-norm",
+                source="Frankle et al. 2021, arXiv 2003.00152",
+            ),
+            Strategy(
+                "lp-ft",
+                "from the closed-form head on, every weight, the shallow ones slowly; BatchNorm "
+                "frozen, weights averaged",
+                needs="lp-ft",
+                source="Kumar et al. 2022, arXiv 2202.10054",
+            ),
+            Strategy(
+                "gradual",
+                "as lp-ft, but the layers begin to learn one after the other, the deepest first",
+                thaws=True,
+                needs="lp-ft",
+                source="Howard and Ruder 2018, arXiv 1801.06146",
+            ),
+            Strategy(
+                "partial",
+                "as lp-ft, but the shallow part stands still and its activations are kept for "
+                "several augmented views",
+                prefix=True,
+                settings={"shallow": 0.1, "frozen": 0.6},
+                needs="partial",
+                source="Liu et al. 2021, arXiv 2102.01386",
+            ),
+            Strategy(
+                "lora",
+                "low-rank adapters on the linear layers of a transformer, and the head",
+                learns="adapters",
+                settings={"shallow": 1.0, "weight_decay": 0.0},
+                needs="lora",
+                source="Hu et al. 2022, arXiv 2106.09685",
+            ),
+            Strategy(
+                "full",
+                "every weight at nearly one rate, BatchNorm free: for many examples, or far from "
+                "the pretraining",
+                settings={"shallow": 0.3, "norm": "free", "augment": "medium"},
+                needs="full",
+            ),
+        )
+    }
+)
+
+
+def strategies() -> dict[str, Strategy]:
+    """All by name: those above and those of the entry-point group ``regraft.strategies``."""
+    found = dict(STRATEGIES)
+    for point in entry_points(group="regraft.strategies"):
+        found.setdefault(point.name, point.load())
+    return found
+
+
+def strategy(name: str) -> Strategy:
+    """The strategy of that name. Raises UsageError with the valid names."""
+    from difflib import get_close_matches
+
+    known = STRATEGIES if name in STRATEGIES else strategies()
+    if name not in known:
+        close = get_close_matches(name, known, 1)
+        hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
+        raise UsageError(f"strategy: {name!r} is not known{hint}")
+    return known[name]
+
+
+def refusal(wanted: Strategy, row: CatalogRow) -> str | None:
+    """Why a network cannot be trained so; None where it can."""
+    offered = families()[row.family].operations
+    if not wanted.needs or wanted.needs in offered:
+        return None
+    return f"{wanted.name}: networks of the family {row.family} do not offer {wanted.needs!r}"
+
+
+# --- what may move -------------------------------------------------------------------------------
+
+
+def _all(model: "Grafted", row: CatalogRow) -> Groups:
+    from regraft.training.grafted import body_depths
+
+    return body_depths(model, row)
+
+
+def _norms(model: "Grafted", row: CatalogRow) -> Groups:
+    from regraft.training.norms import norm_parameters
+
+    own = norm_parameters(model)
+    return [[name for name in group if name in own] for group in _all(model, row)]
+
+
+def _adapters(model: "Grafted", row: CatalogRow) -> Groups:
+    return [[name for name, _ in model.named_parameters() if "lora_" in name]]
+
+
+def _nothing(model: "Grafted", row: CatalogRow) -> Groups:
+    return []
+
+
+LEARNS: Mapping[str, Callable[["Grafted", CatalogRow], Groups]] = MappingProxyType(
+    {"all": _all, "norms": _norms, "adapters": _adapters, "nothing": _nothing}
+)

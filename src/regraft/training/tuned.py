@@ -1,0 +1,53 @@
+"""A tuned network as a row of its own: its weights in the cache, named by their content."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors.torch import save
+
+from regraft.backbones.cache import cache_folder
+from regraft.backbones.catalog import CatalogRow, Weights, families
+from regraft.backbones.weights import row_file
+from regraft.modalities.spec import InputSpec
+from regraft.storage import write_atomically
+from regraft.training.adapters import merge_adapters
+from regraft.training.grafted import Grafted
+
+FILE = "model.safetensors"
+
+
+def tuned_row(model: Grafted, row: CatalogRow, spec: InputSpec, how: str) -> CatalogRow:
+    """Write the network's weights into the cache; returns the row that reads them.
+
+    how  the strategy, which becomes a part of the name
+
+    Halves of `model` are joined, adapters merged. Raises StorageError.
+    """
+    model.join()
+    merge_adapters(model)
+    state = {name: t.contiguous().cpu() for name, t in model.body().items()}
+    data = save(state, metadata={"order": json.dumps(list(state))})
+    sha256 = hashlib.sha256(data).hexdigest()
+    folder = cache_folder(f"tuned/{sha256}")
+    if not (folder / FILE).is_file():
+        write_atomically(folder / FILE, data)
+    if row.config:
+        write_atomically(folder / Path(row.config).name, row_file(row, row.config).read_bytes())
+    return replace(
+        _at_size(row, spec),
+        name=f"{row.name} ({how})",
+        weights=Weights("folder", str(folder), FILE, sha256=sha256),
+        config=Path(row.config).name if row.config else "",
+        check=None,
+        upstream_score=None,
+        score_from="",
+    )
+
+
+def _at_size(row: CatalogRow, spec: InputSpec) -> CatalogRow:
+    """Networks that resample their embeddings to another size are kept at that size."""
+    if families()[row.family].resize != "set_input_size" or spec.size == row.spec.size:
+        return row
+    return replace(row, spec=row.spec.at(spec.size), options={**row.options, "img_size": spec.size})

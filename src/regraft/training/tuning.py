@@ -1,0 +1,161 @@
+"""One strategy on one set of examples: what the ladder and the comparison both do.
+
+run = ready(wanted, row, spec, head, temperature, lesson, plan, kind)
+trained = run.training(execution=..., checkpoints=...).run()
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from regraft.backbones.catalog import CatalogRow
+from regraft.backbones.engines import lanes
+from regraft.modalities.base import Modality
+from regraft.modalities.spec import InputSpec
+from regraft.progress import Progress
+from regraft.training.devices import fabric_for
+from regraft.training.examples import Augmented, Steps, loader
+from regraft.training.grafted import Grafted
+from regraft.training.judging import Held
+from regraft.training.loop import Training
+from regraft.training.losses import class_weights
+from regraft.training.norms import estimate_norms
+from regraft.training.plan import Plan
+from regraft.training.start import begun, parts_that_learn
+from regraft.training.strategies import Strategy
+from regraft.training.terms import Material
+from regraft.training.views import KeptViews
+from regraft.transfer.probe import Head
+
+TIMED = 2  # steps, after one that warms up
+ESTIMATED_ON = 32  # batches that the statistics of BatchNorm are taken from
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Examples to learn from.
+
+    files, shas, labels  (n) of each
+    classes              number of them
+    """
+
+    files: Sequence[str]
+    shas: Sequence[str]
+    labels: Numbers
+    classes: int
+
+    def some(self, place: Numbers) -> "Lesson":
+        """Those at some places."""
+        files, shas = ([column[int(i)] for i in place] for column in (self.files, self.shas))
+        return Lesson(files, shas, self.labels[place], self.classes)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run that is ready to begin."""
+
+    wanted: Strategy
+    row: CatalogRow
+    spec: InputSpec
+    model: Grafted
+    plan: Plan
+    material: Material
+
+    def training(self, **settings: Any) -> Training:
+        """The run itself; `settings` are those of `Training`."""
+        parts = parts_that_learn(self.model, self.wanted, self.row, self.plan)
+        return Training(self.model, parts, self.plan, self.material, **settings)
+
+    def fill(self, progress: Progress) -> None:
+        """Compute what is kept of the examples, if anything is."""
+        if isinstance(self.material.examples, KeptViews):
+            self.material.examples.fill(progress)
+
+    def held(self, lesson: Lesson) -> Held:
+        """Examples to judge on, as this model takes them."""
+        held = held_back(lesson, self.material.examples.modality, self.spec)
+        if not isinstance(self.material.examples, KeptViews):
+            return held
+        run = self.material.examples.engine.run
+        vectors = [run(pixels.numpy()) for pixels in held.pixels]
+        return Held(torch.from_numpy(np.stack(vectors)), held.labels)
+
+    def step_seconds(self) -> float:
+        """Wall time of one step, measured forwards and backwards; nothing moves."""
+        parts = parts_that_learn(self.model, self.wanted, self.row, self.plan)
+        run = Training(self.model, parts, self.plan, self.material)
+        steps = Steps(self.material.labels, self.plan.batch, range(TIMED + 1), self.plan.seed)
+        start, begin = 0.0, time.perf_counter
+        with run.rehearsing():
+            for i, batch in enumerate(loader(self.material.examples, steps)):
+                start = begin() if i == 1 else start
+                run.rehearse(batch)
+        return (begin() - start) / TIMED
+
+
+def ready(
+    wanted: Strategy,
+    row: CatalogRow,
+    spec: InputSpec,
+    head: Head,
+    temperature: float,
+    lesson: Lesson,
+    plan: Plan,
+    kind: Modality,
+    engine: str = "torch",
+) -> Ready:
+    """The model of a strategy as it begins, and its examples as they are augmented.
+
+    engine  for the shallow half, where it is run beforehand
+    """
+    model = begun(wanted, row, spec, head, temperature, plan.seed)
+    parsed = kind.augmentations(plan.augment)
+    examples = Augmented(lesson.files, lesson.shas, kind, spec, parsed, plan.seed)
+    if wanted.prefix:
+        prefix = model.halve(plan.frozen).prefix
+        examples = KeptViews(examples, prefix, engine, plan.views)
+    counts = torch.from_numpy(np.bincount(lesson.labels, minlength=lesson.classes))
+    weights = None if plan.weights == "none" else class_weights(counts, plan.weights)
+    material = Material(examples, lesson.labels, lesson.classes, weights)
+    NORMS[plan.norm](model, material, plan)
+    return Ready(wanted, row, spec, model, plan, material)
+
+
+def _as_they_are(model: Grafted, material: Material, plan: Plan) -> None:
+    pass
+
+
+def _estimated(model: Grafted, material: Material, plan: Plan) -> None:
+    device = fabric_for(plan.precision).device
+    steps = Steps(material.labels, plan.batch, range(ESTIMATED_ON), plan.seed)
+    batches = (batch.pixels for batch in loader(material.examples, steps))
+    estimate_norms(model.to(device), batches, device)
+
+
+# How the statistics of BatchNorm are before the first step.
+NORMS: dict[str, Callable[[Grafted, Material, Plan], None]] = {
+    "frozen": _as_they_are,
+    "free": _as_they_are,
+    "estimated": _estimated,
+}
+
+
+def held_back(lesson: Lesson, kind: Modality, spec: InputSpec) -> Held:
+    """Examples to judge on, prepared as they are when the model is used."""
+
+    def pixels(file: str) -> npt.NDArray[np.uint8]:
+        raw = kind.decode(Path(file).read_bytes(), file, spec).raw
+        return kind.prepare(raw, spec, spec.views[0])
+
+    with ThreadPoolExecutor(lanes()) as pool:
+        found = list(pool.map(pixels, lesson.files))
+    return Held(torch.from_numpy(np.stack(found)), torch.from_numpy(lesson.labels))
