@@ -17,6 +17,7 @@ PUBLIC = {
     "Report": type,
     "__version__": str,
     "catalog": object,
+    "compare": object,
     "demo": object,
     "doctor": object,
     "evaluate": object,
@@ -24,6 +25,7 @@ PUBLIC = {
     "load": object,
     "predict": object,
     "predict_pretrained": object,
+    "preview": object,
     "rank": object,
 }
 

@@ -15,6 +15,7 @@ from regraft.recipe import Recipe, seconds
 texts = st.text(max_size=20)
 names = st.lists(st.text(min_size=1, max_size=12), max_size=3)
 shares = st.tuples(*[st.integers(0, 1000)] * 3).filter(lambda parts: parts[0] > 0)
+TEXTS = ("optimiser", "schedule", "loss", "augment", "sampling", "weights", "norm", "precision")
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "source": texts,
     "root": st.none() | texts,
@@ -30,10 +31,27 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "parts": shares.map(lambda parts: [part / sum(parts) for part in parts]),
     "seed": st.integers(0, 2**64),
     "budget": st.floats(0, 1e9, exclude_min=True) | st.integers(1, 10**9),
+    "strategy": names,
+    "epochs": st.none() | st.floats(0.01, 1e4),
+    "steps": st.none() | st.integers(1, 10**6),
+    "batch": st.none() | st.integers(1, 10**6),
+    "rate": st.none() | st.floats(1e-9, 100),
+    **dict.fromkeys(TEXTS, st.none() | texts),
+    "weight_decay": st.none() | st.floats(0, 10),
+    "average": st.none() | st.floats(0, 1),
+    "log": names,
     "coverage": st.floats(0, 1, exclude_min=True, exclude_max=True),
     "resamples": st.integers(100, 10**6),
 }
-recipes = st.fixed_dictionaries({}, optional=SETTINGS).map(lambda asked: Recipe(**asked))
+
+
+def one_length(asked: dict[str, Any]) -> bool:
+    """Steps and epochs exclude each other."""
+    return asked.get("steps") is None or asked.get("epochs") is None
+
+
+asked_for = st.fixed_dictionaries({}, optional=SETTINGS).filter(one_length)
+recipes = asked_for.map(lambda asked: Recipe(**asked))
 
 WRONG: dict[str, list[Any]] = {
     "source": [None, 3, b"photos", "caf\udce9"],
@@ -62,6 +80,15 @@ WRONG: dict[str, list[Any]] = {
     ],
     "seed": [-1, 1.0, True, "1", None],
     "budget": [0, -1, "soon", "0s", "9" * 400, float("inf"), float("nan"), True, None, [60]],
+    "strategy": [3, [""], "a,,b"],
+    "epochs": [0, -1, 10_001, "3", True, float("nan")],
+    "steps": [0, -1, 2.0, "10", True],
+    "batch": [0, 1.5, "8", True],
+    "rate": [0, -1e-3, 101, "1e-3", True, float("inf")],
+    **{name: [3, ["sgd"], "\ud800"] for name in TEXTS},
+    "weight_decay": [-0.1, 11, "0.1", True],
+    "average": [-0.1, 1.1, "0.1", True],
+    "log": [3, [None], ","],
     "coverage": [0, 1, 1.5, "0.9", None, float("nan"), True],
     "resamples": [99, 1000.0, "many", None, True],
 }
@@ -185,3 +212,7 @@ def test_other_times_are_refused(text: str) -> None:
     assert mistakes(seconds, text) == [
         f"budget: expected a time such as 90s, 10min or 1h, got {text!r}"
     ]
+
+
+def test_steps_and_epochs_exclude_each_other() -> None:
+    assert mistakes(Recipe, steps=5, epochs=2) == ["steps, epochs: give one of them"]

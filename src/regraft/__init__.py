@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from regraft.model.predict import predict, predict_pretrained
     from regraft.recipe import Recipe
     from regraft.transfer.ranking import rank
+    from regraft.verbs.compare import compare
     from regraft.verbs.demo import demo
     from regraft.verbs.doctor import doctor
     from regraft.verbs.evaluate import evaluate
     from regraft.verbs.fit import fit
     from regraft.verbs.prepare import load
+    from regraft.verbs.preview import preview
 
 __version__ = "0.1.0"
 
@@ -34,6 +36,7 @@ _PLACES = {
     "Recipe": "regraft.recipe",
     "Report": "regraft.evaluation.report",
     "catalog": "regraft.backbones.catalog",
+    "compare": "regraft.verbs.compare",
     "demo": "regraft.verbs.demo",
     "doctor": "regraft.verbs.doctor",
     "evaluate": "regraft.verbs.evaluate",
@@ -41,6 +44,7 @@ _PLACES = {
     "load": "regraft.verbs.prepare",
     "predict": "regraft.model.predict",
     "predict_pretrained": "regraft.model.predict",
+    "preview": "regraft.verbs.preview",
     "rank": "regraft.transfer.ranking",
 }
 
@@ -51,6 +55,7 @@ __all__ = [
     "Report",
     "__version__",
     "catalog",
+    "compare",
     "demo",
     "doctor",
     "evaluate",
@@ -58,6 +63,7 @@ __all__ = [
     "load",
     "predict",
     "predict_pretrained",
+    "preview",
     "rank",
 ]
 

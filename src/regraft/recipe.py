@@ -20,8 +20,18 @@ UNITS = {
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
 }
-TEXTS = ("source", "root", "label", "path_column", "group", "split", "engine")
-LISTS = ("backbone", "views", "licence")
+TRAINING_TEXTS = (
+    *("optimiser", "schedule", "loss", "augment", "sampling", "weights", "norm", "precision"),
+)
+TEXTS = ("source", "root", "label", "path_column", "group", "split", "engine", *TRAINING_TEXTS)
+LISTS = ("backbone", "views", "licence", "strategy", "log")
+# Numbers of training: the least and the most.
+TRAINING_NUMBERS = {
+    "epochs": (0.01, 10_000),
+    "rate": (1e-9, 100),
+    "weight_decay": (0, 10),
+    "average": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,11 @@ class Recipe:
     parts        shares of train, validation and test where the split is made here
     seed         of everything random
     budget       seconds of wall-clock time that may be used
+    strategy     how to train beyond the probe, by name, one after the other; empty: chosen
+    epochs, steps  how long to train, one of them; None: as long as the budget allows
+    batch, rate, optimiser, schedule, loss, augment, sampling, weights, norm, weight_decay,
+    average, precision  of training, see `training.plan.Plan`; None: the strategy's own
+    log          where the curve of training is written beside JSON lines: tensorboard, mlflow
     coverage     share of conformal sets that hold the truth
     resamples    of the bootstrap
     """
@@ -57,6 +72,22 @@ class Recipe:
     parts: tuple[float, ...] = (0.7, 0.15, 0.15)
     seed: int = 0
     budget: float = 60.0
+    strategy: tuple[str, ...] = ()
+    epochs: float | None = None
+    steps: int | None = None
+    batch: int | None = None
+    rate: float | None = None
+    optimiser: str | None = None
+    schedule: str | None = None
+    loss: str | None = None
+    augment: str | None = None
+    sampling: str | None = None
+    weights: str | None = None
+    norm: str | None = None
+    weight_decay: float | None = None
+    average: float | None = None
+    precision: str | None = None
+    log: tuple[str, ...] = ()
     coverage: float = 0.9
     resamples: int = 1000
 
@@ -85,6 +116,22 @@ class Recipe:
         if not _is_whole(self.resamples) or self.resamples < 100:
             yield f"resamples: expected 100 or more, got {self.resamples!r}"
         yield from self._wrong_parts()
+        yield from self._wrong_training()
+
+    def _wrong_training(self) -> Iterator[str]:
+        for name in ("steps", "batch"):
+            value = getattr(self, name)
+            if value is not None and not (_is_whole(value) and value >= 1):
+                yield f"{name}: expected a whole number of 1 or more, got {value!r}"
+        for name, (least, most) in TRAINING_NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and least <= value <= most):
+                yield f"{name}: expected a number from {least:g} to {most:g}, got {value!r}"
+        if self.steps is not None and self.epochs is not None and self._both_lengths_are_right():
+            yield "steps, epochs: give one of them"
+
+    def _both_lengths_are_right(self) -> bool:
+        return all(_is_number(n) and n > 0 for n in (self.steps, self.epochs) if n is not None)
 
     def _wrong_texts(self) -> Iterator[str]:
         for name in TEXTS:

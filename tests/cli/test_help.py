@@ -13,7 +13,8 @@ VERBS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 
 
 def test_the_verbs_are_all_there() -> None:
-    assert list(VERBS) == ["fit", "doctor", "rank", "evaluate", "predict", "backbones", "demo"]
+    first = ["fit", "doctor", "rank", "compare", "preview"]
+    assert list(VERBS) == [*first, "evaluate", "predict", "backbones", "demo"]
 
 
 @pytest.mark.parametrize("verb", VERBS)

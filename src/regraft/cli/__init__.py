@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from regraft import __version__
-from regraft.cli import backbones, demo, doctor, evaluate, fit, predict, rank
+from regraft.cli import backbones, compare, demo, doctor, evaluate, fit, predict, preview, rank
 from regraft.cli.edge import Verbs, verb
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ for command in (
     fit.fit,
     doctor.doctor,
     rank.rank,
+    compare.compare,
+    preview.preview,
     evaluate.evaluate,
     predict.predict,
     backbones.backbones,

@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from regraft import errors
+from regraft.cli import training
 from regraft.progress import Progress
 
 PIPED = 120  # columns where stdout is not a terminal
@@ -148,6 +149,8 @@ def _with_options_of(
 ) -> Callable[..., None]:
     """`run` as typer sees it: the options of `command`, but for its voice, before the shared."""
     own = list(inspect.signature(command).parameters.values())[1:]
+    if own and own[-1].kind is inspect.Parameter.VAR_KEYWORD:  # **training
+        own[-1:] = training.parameters()
     shared = [p for p in inspect.signature(run).parameters.values() if p.name != "settings"]
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__annotations__ = {p.name: p.annotation for p in (*own, *shared)}

@@ -28,6 +28,10 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write a report: FILE.html or FILE.json"),
     ] = None,
+    heat_maps: Annotated[
+        bool,
+        typer.Option("--heat-maps", help="Show in the report where the network looked."),
+    ] = False,
 ) -> Reply:
     """Measure a model on labelled pictures."""
     import regraft
@@ -41,6 +45,7 @@ def evaluate(
         group=group,
         path_column=path_column,
         root=root,
+        heat_maps=heat_maps,
         progress=voice.progress,
     )
     voice.print(found.table(voice.width))

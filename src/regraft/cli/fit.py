@@ -1,7 +1,7 @@
 """regraft fit: examples → a model, its report, and how to repeat it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,6 +53,28 @@ Views = Annotated[
         "times or with commas.",
     ),
 ]
+Strategies = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="How to train beyond the probe, one after the other; probe: not at all. By default "
+        "chosen: regraft compare shows all.",
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with the training that was interrupted in --out."),
+]
+Logs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="NAME",
+        help="Where the curve of training goes beside JSON lines: tensorboard, mlflow.",
+    ),
+]
+RUN = "run"  # folder in --out for checkpoints and logs of training
+
 Parts = Annotated[
     str | None,
     typer.Option(
@@ -80,6 +102,10 @@ def fit(
     path_column: PathColumn = None,
     root: Root = None,
     split_column: SplitColumn = None,
+    strategy: Strategies = None,
+    log: Logs = None,
+    resume: Resume = False,
+    **training: Any,
 ) -> Reply:
     """Fit a classifier on pictures and measure it on those held out."""
     from regraft.recipe import Recipe
@@ -100,18 +126,24 @@ def fit(
             path_column=path_column,
             root=None if root is None else str(root),
             split=split_column,
+            strategy=several(strategy),
+            log=several(log),
+            **training,
         )
     )
     if not asked.source:
         raise UsageError("SOURCE: name a folder or a manifest, or give a --recipe with a source")
-    return _fitted(voice, asked, out or outputs.default_folder(asked.source))
+    return _fitted(voice, asked, out or outputs.default_folder(asked.source), resume)
 
 
-def _fitted(voice: Voice, asked: "Recipe", folder: Path) -> Reply:
+def _fitted(voice: Voice, asked: "Recipe", folder: Path, resume: bool) -> Reply:
     from regraft.verbs.fit import fit_and_report
 
     with outputs.made(folder):
-        fitted = fit_and_report(asked.source, asked, progress=voice.progress)
+        run = folder / RUN
+        fitted = fit_and_report(
+            asked.source, asked, progress=voice.progress, run=run, resume=resume
+        )
         paths = outputs.save(fitted, folder)
     outputs.show(voice, fitted, paths)
     return Reply(outputs.document(fitted, folder, paths))

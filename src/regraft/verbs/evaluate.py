@@ -22,6 +22,7 @@ from regraft.evaluation.metrics import METRICS, confusion_matrix, per_class
 from regraft.evaluation.report import Report
 from regraft.model.model import Answers, Model
 from regraft.progress import Progress
+from regraft.verbs.looked import looked
 from regraft.verbs.rungs import rows
 from regraft.verbs.shown import thumbnail
 
@@ -48,6 +49,7 @@ def evaluate(
     root: str | Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    heat_maps: bool = False,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -55,6 +57,7 @@ def evaluate(
 
     data   a Dataset (all its labelled rows are measured) or a source for `regraft.load`
     split  part to measure on; None: for a source that has parts, the held-out one
+    heat_maps  show where the network looked on some pictures; takes some seconds more
 
     Raises UsageError for a class that the model does not know or a part that is not there,
     DataError where nothing can be measured.
@@ -67,7 +70,8 @@ def evaluate(
     if split is None and examples.split_source != "given" and not isinstance(data, Dataset):
         examples, seen, notes = _not_learned(model, examples, seen)
     record = measure(model, examples, seen, resamples=resamples, seed=seed)
-    return Report(record | _provenance(model) | notes)
+    shown = {"looked": looked(model, examples, seen)} if heat_maps else {}
+    return Report(record | _provenance(model) | notes | shown)
 
 
 def _not_learned(

@@ -1,13 +1,15 @@
-"""fit: examples and a recipe → Model, up the first rungs of the ladder.
+"""fit: examples and a recipe → Model, up the rungs of the ladder.
 
-    read → look and extract → inspect → split → input → probe(s) → ensemble → calibrate → measure
+    read → look and extract → inspect → split → input → probe(s) → ensemble → training
+    → calibrate → measure
 
-Each rung is a row of `tried`. Everything is chosen by leave-one-out on the learning part; the
-held-out part is read once, at the end.
+Each rung is a row of `tried`. Probes are chosen by leave-one-out, what is trained by examples of
+the learning part that are held back; the held-out part is read once, at the end.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -18,7 +20,7 @@ from regraft.backbones.features import Extractor, Pass, extractor, hash_files, p
 from regraft.backbones.store import Store, Verdict
 from regraft.data.dataset import Dataset
 from regraft.data.sources import check_learnable, load
-from regraft.errors import DataError
+from regraft.errors import DataError, UsageError
 from regraft.evaluation.report import Report
 from regraft.modalities import modality
 from regraft.modalities.spec import InputSpec
@@ -28,12 +30,16 @@ from regraft.recipe import Recipe
 from regraft.transfer.block_weights import subsample
 from regraft.transfer.inputs import candidates, first_input, fitting, networks
 from regraft.verbs.evaluate import measure
+from regraft.verbs.ground import Ground
 from regraft.verbs.kept import kept_head
+from regraft.verbs.ladder import climbed, forget, perhaps, refusals, refuse_wrong
+from regraft.verbs.looked import looked
 from regraft.verbs.prepare import Prepared, prepare
 from regraft.verbs.rungs import (
     Learning,
     Numbers,
     Rung,
+    best_probe,
     calibrated,
     climb,
     features_of,
@@ -50,6 +56,7 @@ BETTER = 0.98  # of the error: what another input must reach to be taken
 PICTURES = 40  # of findings in the report
 TO_OPEN = 15.0  # seconds that opening and measuring another network may take
 NOMINAL = 75.0  # 10⁹ operations a second and core: what a plain x86 server core reaches
+DEFAULT_BUDGET = Recipe.budget
 UNKNOWN_GFLOPS = 4.0  # of a network that the catalog does not know: about a ResNet-50's
 
 P = ParamSpec("P")
@@ -70,6 +77,8 @@ def fit(
     *,
     progress: Progress | None = None,
     store: Store | None = None,
+    run: str | Path | None = None,
+    resume: bool = False,
     **settings: Any,
 ) -> Model:
     """Fit a classifier on a folder, a manifest or a Dataset.
@@ -77,10 +86,13 @@ def fit(
     data      a Dataset, or a source as for `regraft.load`
     recipe    what is asked for; None: the defaults
     settings  fields of `Recipe` that replace those of `recipe`, such as ``budget="10min"``
+    run       folder for checkpoints of training and its log; None: nothing is kept on the way
+    resume    go on with the training that was interrupted in `run`
 
     Raises UsageError, DataError, BackboneError or StorageError in plain words.
     """
-    return fit_and_report(data, recipe, progress=progress, store=store, **settings).model
+    kept: dict[str, Any] = {"progress": progress, "store": store, "run": run, "resume": resume}
+    return fit_and_report(data, recipe, **kept, **settings).model
 
 
 def fit_and_report(
@@ -89,18 +101,38 @@ def fit_and_report(
     *,
     progress: Progress | None = None,
     store: Store | None = None,
+    run: str | Path | None = None,
+    resume: bool = False,
     **settings: Any,
 ) -> Fitted:
     """As `fit`, with the split data and the report on its held-out part."""
+    if resume and run is None:
+        raise UsageError("resume: name the folder of the interrupted run with `run`")
     asked = (recipe or Recipe()).changed(**settings)
     if isinstance(data, str | Path):
         asked = asked.changed(source=str(data))
     opened = store or Store()
     try:
-        return _Run(asked, opened, progress or Quiet()).run(data)
+        with _folder(run if perhaps(asked) else None, resume) as folder:
+            return _Run(asked, opened, progress or Quiet(), folder).run(data)
     finally:
         if store is None:
             opened.close()
+
+
+@contextmanager
+def _folder(run: str | Path | None, resume: bool) -> Iterator[Path | None]:
+    """The folder of a run, locked; of a new run emptied of what an older one has left."""
+    if run is None:
+        yield None
+        return
+    from regraft.training.checkpoints import run_folder
+
+    with run_folder(Path(run)) as folder:
+        if not resume:
+            forget(folder)
+        yield folder
+        forget(folder)  # it has come to its end: there is nothing to go on with
 
 
 @dataclass
@@ -110,13 +142,19 @@ class _Run:
     recipe: Recipe
     store: Store
     progress: Progress
+    folder: Path | None = None
+    started: float = field(default_factory=time.monotonic)
     chosen: dict[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     planned: float = 0.0  # seconds, by forecast
+    training: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, source: Any) -> Fitted:
         self._list(source)
         networks_to_try = networks(self.recipe, self.kind.views)
+        refuse_wrong(self.recipe)
+        if self.recipe.augment is not None:
+            self.kind.augmentations(self.recipe.augment)
         self._read()
         first = self._first_extractor(networks_to_try[0])
         self.planned += self._forecast(first.row, first.spec)
@@ -135,7 +173,9 @@ class _Run:
                 "head", side_by_side, rungs, learning, self.recipe.seed, self.store
             )
             rungs.append(together)
-        return self._finish(prepared, learning, rungs)
+        probe, rungs = best_probe(rungs)
+        best, more = self._train(prepared, learning, probe, rungs)
+        return self._finish(prepared, learning, [*rungs, *more], probe, best)
 
     def _list(self, source: Any) -> None:
         """The dataset as it is named on disk; no file is opened yet."""
@@ -231,18 +271,53 @@ class _Run:
         seed, store = self.recipe.seed, self.store
         return self._timed("head", climb, extractors, seen, learning, seed, store, spent)
 
-    def _finish(self, prepared: Prepared, learning: Learning, rungs: list[Rung]) -> Fitted:
-        best = min(rungs, key=lambda rung: rung.fit.error)
-        data = self._with_suspects(prepared.dataset, learning, best)
+    def _train(
+        self, prepared: Prepared, learning: Learning, probe: Rung, rungs: list[Rung]
+    ) -> tuple[Rung, list[Rung]]:
+        """The upper rungs, if there are any: the one that is kept, and all."""
+        if (reason := refusals(self.recipe, learning)) is not None:
+            if reason:
+                self.chosen["training"] = f"none: {reason}"
+            return probe, []
+        singles = [rung for rung in rungs if len(rung.extractors) == 1]
+        place = positions(self.dataset, prepared.dataset)
+        held = _held_out(prepared.dataset)
+        ground = Ground(
+            recipe=self.recipe,
+            store=self.store,
+            progress=self.progress,
+            kind=self.kind,
+            files=[self.files[int(i)] for i in place],
+            shas=probe.seen.shas,
+            learning=learning,
+            measured=positions(prepared.dataset, held),
+            probe=probe,
+            single=best_probe(singles)[0],
+            until=self.started + self.recipe.budget,
+            folder=self.folder,
+        )
+        best, made, self.training = self._timed("training", climbed, ground)
+        return best, made
+
+    def _finish(
+        self,
+        prepared: Prepared,
+        learning: Learning,
+        rungs: list[Rung],
+        probe: Rung,
+        best: Rung,
+    ) -> Fitted:
+        data = self._with_suspects(prepared.dataset, learning, probe)
         model = self._timed("calibrating", calibrated, best, data, learning, self.recipe)
         model.record.update(record(self.recipe, self.chosen, data, learning, best))
+        model.record.update({"training": self.training} if self.training else {})
         report = self._timed("measuring", self._measure, model, data, learning, rungs, best)
         return Fitted(model, data, report)
 
-    def _with_suspects(self, data: Dataset, learning: Learning, best: Rung) -> Dataset:
+    def _with_suspects(self, data: Dataset, learning: Learning, probe: Rung) -> Dataset:
         """With findings on labels that leave-one-out doubts: it costs nothing more."""
         names = [data.table["id"][int(i)] for i in learning.place]
-        doubted = label_suspects(best.fit.left_out, learning.labels, names, data.classes)
+        doubted = label_suspects(probe.judged.scores, learning.labels, names, data.classes)
         return replace(data, findings=(*data.findings, *doubted))
 
     def _measure(
@@ -253,6 +328,8 @@ class _Run:
         place = positions(data, held)
         settings = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
         measured = measure(model, held, rows(best.seen, place), **settings)
+        if self.training:  # the network is in memory then
+            measured["looked"] = looked(model, held, rows(best.seen, place))
         told = model.record
         told["tried"] = tried(rungs, best, learning, place, data, self.recipe, self.store)
         told["timings"] = {stage: round(spent, 3) for stage, spent in self.timings.items()}
@@ -279,10 +356,14 @@ class _Run:
         A forecast from counts alone: a clock would let the same run choose differently next time.
         """
         wanted = more + self._forecast(row, spec)
-        if self.planned + wanted > self.recipe.budget:
+        if self.planned + wanted > self._for_probes():
             return False
         self.planned += wanted
         return True
+
+    def _for_probes(self) -> float:
+        """Seconds of the budget that probes may take: all of a short one, a third of a long one."""
+        return min(self.recipe.budget, max(DEFAULT_BUDGET, self.recipe.budget / 3))
 
     def _forecast(self, row: CatalogRow, spec: InputSpec) -> float:
         """Seconds for the features of all files, at NOMINAL speed."""

@@ -1,4 +1,4 @@
-"""Rungs: a head on one network or several, fitted and judged by leave-one-out."""
+"""Rungs: one attempt each — networks, a head, and scores of examples that did not teach it."""
 
 import time
 from collections.abc import Sequence
@@ -14,26 +14,60 @@ from regraft.evaluation.calibration import conformal_threshold, fit_temperature
 from regraft.model.model import Model
 from regraft.recipe import Recipe
 from regraft.transfer.novelty import Novelty
-from regraft.transfer.probe import HeadFit
+from regraft.transfer.probe import Head
 from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared
 
 Numbers = npt.NDArray[np.int64]
+LEFT_OUT = "leave-one-out"
+HELD_BACK = "held back"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a rung says of examples that it did not learn from.
+
+    how     LEFT_OUT: each of the learning examples, by a head that had not seen it;
+            HELD_BACK: examples that were kept aside from training
+    place   (m,) where they stand in the dataset
+    labels  (m,) their class numbers
+    scores  (m, c)
+    """
+
+    how: str
+    place: Numbers
+    labels: Numbers
+    scores: npt.NDArray[np.float64]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return float((self.scores.argmax(1) == self.labels).mean())
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One attempt: frozen networks, their features of all examples, and the head on them.
+    """One attempt.
 
-    seen     the pass over all examples of the dataset, in its order
+    seen     the pass over all examples of the dataset, in its order; features of examples that
+             were not needed may be NaN
+    head     on those features
+    judged   honest scores; the temperature and the conformal sets come from them
     seconds  that it took, features included
+    error    mean squared leave-one-out error; None where it was judged on held-back examples
+    detail   plain words
+    why      it was kept or not
     """
 
     kind: str
     extractors: tuple[Extractor, ...]
     seen: Pass
-    fit: HeadFit
+    head: Head
+    judged: Judged
     seconds: float
+    error: float | None = None
+    detail: str = ""
+    why: str = ""
 
     @property
     def name(self) -> str:
@@ -86,6 +120,10 @@ class Learning:
         classes = len(prepared.dataset.classes)
         return cls(positions(prepared.dataset, view), view.targets, groups, classes)
 
+    def some(self, rows: Numbers) -> "Learning":
+        """Some of the rows."""
+        return Learning(self.place[rows], self.labels[rows], self.groups[rows], self.classes)
+
 
 def climb(
     extractors: tuple[Extractor, ...],
@@ -106,8 +144,18 @@ def climb(
         groups=learning.groups,
         seed=seed,
     )
-    kind = "probe" if len(extractors) == 1 else "ensemble"
-    return Rung(kind, extractors, seen, fit, spent + time.perf_counter() - start)
+    spec = extractors[0].spec
+    views = "" if len(spec.views) == 1 else f", {len(spec.views)} views"
+    return Rung(
+        kind="probe" if len(extractors) == 1 else "ensemble",
+        extractors=extractors,
+        seen=seen,
+        head=fit.head,
+        judged=Judged(LEFT_OUT, learning.place, learning.labels, fit.left_out),
+        seconds=spent + time.perf_counter() - start,
+        error=fit.error,
+        detail=f"{spec.size} px{views}, all blocks, closed-form head",
+    )
 
 
 def side_by_side(rungs: Sequence[Rung], learning: Learning, seed: int, store: Store) -> Rung:
@@ -117,16 +165,29 @@ def side_by_side(rungs: Sequence[Rung], learning: Learning, seed: int, store: St
     return climb(tuple(r.extractors[0] for r in rungs), joint, learning, seed, store)
 
 
+def best_probe(rungs: Sequence[Rung]) -> tuple[Rung, list[Rung]]:
+    """The probe with the least leave-one-out error, and all of them with the reason told."""
+    least = min(rungs, key=lambda rung: rung.error if rung.error is not None else np.inf)
+    told = {True: "least leave-one-out error", False: "a larger leave-one-out error"}
+    noted = [replace(rung, why=told[rung is least]) for rung in rungs]
+    return noted[list(rungs).index(least)], noted
+
+
 def calibrated(rung: Rung, data: Dataset, learning: Learning, recipe: Recipe) -> Model:
-    """The model of a rung: temperature, conformal sets and novelty from the learning examples."""
-    scores, head = rung.fit.left_out, rung.fit.head
+    """The model of a rung: temperature and conformal sets from its honest scores, and novelty.
+
+    Novelty comes from the learning examples; of a network that was trained on those, from the ones
+    held back, since the others look more usual to it than new ones will.
+    """
+    judged = rung.judged
+    usual = learning.place if judged.how == LEFT_OUT else judged.place
     return Model(
         classes=data.classes,
         extractors=rung.extractors,
-        head=head,
-        temperature=fit_temperature(scores, learning.labels),
-        threshold=conformal_threshold(scores, learning.labels, recipe.coverage),
-        novelty=Novelty.fit(head.scaling(rung.features[learning.place]), seed=recipe.seed),
+        head=rung.head,
+        temperature=fit_temperature(judged.scores, judged.labels),
+        threshold=conformal_threshold(judged.scores, judged.labels, recipe.coverage),
+        novelty=Novelty.fit(rung.head.scaling(rung.features[usual]), seed=recipe.seed),
         record={},
         modality=data.modality,
         task=data.task,

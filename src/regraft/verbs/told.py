@@ -18,7 +18,11 @@ from regraft.recipe import Recipe
 from regraft.transfer.baselines import Baseline, majority, raw_pixels
 from regraft.verbs.evaluate import counts, short
 from regraft.verbs.kept import kept_head
-from regraft.verbs.rungs import Learning, Numbers, Rung
+from regraft.verbs.rungs import HELD_BACK, LEFT_OUT, Learning, Numbers, Rung
+
+# How a rung was judged → the key of the record that tells the outcome.
+JUDGED = {LEFT_OUT: "leave_one_out", HELD_BACK: "held_back"}
+OWN_SCORE = {LEFT_OUT: "loo", HELD_BACK: "held_back"}
 
 LISTED = 50_000  # examples whose names a bundle holds; more would make it unwieldy
 
@@ -27,7 +31,6 @@ def record(
     recipe: Recipe, chosen: Mapping[str, str], data: Dataset, learning: Learning, best: Rung
 ) -> dict[str, Any]:
     """Provenance of the model, as plain data."""
-    right = best.fit.left_out.argmax(1) == learning.labels
     ids = {part: getattr(data, part).table["id"].to_list() for part in PARTS}
     return {
         "name": Path(recipe.source).name or data.root.name,
@@ -42,8 +45,8 @@ def record(
         "examples": ids if len(data) <= LISTED else {},
         "learned": [short(best.seen.shas[i]) for i in learning.place[:LISTED]],
         "backbones": [_network(one) for one in best.extractors],
-        "head": {"lambda": best.fit.head.lam, "block_weights": list(best.fit.head.weights)},
-        "leave_one_out": {"accuracy": float(right.mean()), "n": len(right)},
+        "head": {"lambda": best.head.lam, "block_weights": list(best.head.weights)},
+        JUDGED[best.judged.how]: {"accuracy": best.judged.accuracy, "n": len(best.judged.labels)},
         "reproduce": ["regraft fit --recipe recipe.toml"],
     }
 
@@ -84,8 +87,8 @@ def tried(
         for baseline, seconds in _baselines(best, learning, held, data, recipe, store)
     ]
     for rung in rungs:
-        score = _accuracy(truth, rung.fit.head.scores(rung.features[held]), recipe)
-        rows.append(_rung_row(rung, rung is best, learning, score))
+        score = _accuracy(truth, rung.head.scores(rung.features[held]), recipe)
+        rows.append(_rung_row(rung, rung is best, score))
     return rows
 
 
@@ -102,20 +105,18 @@ def _baseline_row(baseline: Baseline, seconds: float, score: dict[str, Any]) -> 
     }
 
 
-def _rung_row(rung: Rung, kept: bool, learning: Learning, score: dict[str, Any]) -> dict[str, Any]:
-    spec = rung.extractors[0].spec
-    views = "" if len(spec.views) == 1 else f", {len(spec.views)} views"
+def _rung_row(rung: Rung, kept: bool, score: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": rung.kind,
         "kind": rung.kind,
         "backbone": rung.name,
-        "detail": f"{spec.size} px{views}, all blocks, closed-form head",
+        "detail": rung.detail,
         "score": score,
-        "loo": float((rung.fit.left_out.argmax(1) == learning.labels).mean()),
-        "loo_error": rung.fit.error,
+        OWN_SCORE[rung.judged.how]: rung.judged.accuracy,
+        "loo_error": rung.error,
         "seconds": rung.seconds,
         "kept": kept,
-        "why": "least leave-one-out error" if kept else "a larger leave-one-out error",
+        "why": rung.why,
     }
 
 

@@ -1,0 +1,118 @@
+"""regraft compare: strategies side by side on the same examples."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from regraft.cli import outputs
+from regraft.cli.edge import Reply, Voice
+from regraft.cli.options import (
+    Backbones,
+    Engine,
+    Group,
+    Label,
+    PathColumn,
+    Root,
+    Size,
+    Source,
+    SplitColumn,
+    given,
+    several,
+)
+from regraft.cli.tables import table
+from regraft.errors import UsageError
+
+if TYPE_CHECKING:
+    from regraft.verbs.compare import Comparison
+
+BUDGET = "10min"
+
+
+def compare(
+    voice: Voice,
+    source: Source,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Several times or with commas; by default scratch, copy, probe and lp-ft.",
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N", help="Also with so many examples of each class: learning curves."
+        ),
+    ] = None,
+    seeds: Annotated[
+        list[str] | None, typer.Option(metavar="N", help="Several times or with commas.")
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(metavar="TIME", help="Of all runs together; shortens them if it must.")
+    ] = BUDGET,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to write; by default ./NAME.out")
+    ] = None,
+    backbone: Backbones = None,
+    size: Size = None,
+    engine: Engine = None,
+    label: Label = None,
+    group: Group = None,
+    path_column: PathColumn = None,
+    root: Root = None,
+    split_column: SplitColumn = None,
+    **training: Any,
+) -> Reply:
+    """Train by several strategies on the same examples and show them side by side."""
+    import regraft
+
+    settings = _settings(label, group, path_column, root, split_column) | training
+    network = {"backbone": several(backbone), "size": size, "engine": engine, "budget": budget}
+    asked: dict[str, Any] = {
+        "strategies": several(strategies),
+        "labels": _numbers("--labels", labels),
+        "seeds": _numbers("--seeds", seeds),
+    }
+    folder = out or outputs.default_folder(source)
+    with outputs.made(folder):
+        found: Comparison = regraft.compare(
+            source, progress=voice.progress, **given(**asked, **network, **settings)
+        )
+        page = found.save(folder / "compare.html")
+        record = found.save(folder / "compare.json")
+    _show(voice, found)
+    voice.print(f"written: {page}", f"written: {record}")
+    return Reply(found.record | {"out": str(folder), "page": str(page), "record": str(record)})
+
+
+def _settings(
+    label: str | None,
+    group: str | None,
+    path_column: str | None,
+    root: Path | None,
+    split: str | None,
+) -> dict[str, Any]:
+    """The columns of a manifest, by the names that a recipe has for them."""
+    columns = {"label": label, "group": group, "path_column": path_column, "split": split}
+    return columns | {"root": None if root is None else str(root)}
+
+
+def _numbers(option: str, texts: list[str] | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(text) for text in several(texts))
+    except ValueError:
+        raise UsageError(f"{option}: expected whole numbers, got {texts}") from None
+
+
+def _show(voice: Voice, found: "Comparison") -> None:
+    rows = []
+    for row in found.record["strategies"]:
+        score, gain = row["score"], row["against_probe"]
+        ends = "" if score["low"] is None else f"{score['low']:.1%} – {score['high']:.1%}"
+        change = "" if gain is None else f"{100 * gain['difference']:+.1f} points"
+        rows.append([row["name"], f"{score['value']:.1%}", ends, change, f"{row['seconds']:.0f} s"])
+    heads = ("strategy", "accuracy", "95 % interval", "against probe", "time")
+    voice.print(table(heads, rows))
+    for warning in found.record["warnings"]:
+        voice.print(f"! {warning}")

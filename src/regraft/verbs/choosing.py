@@ -1,0 +1,91 @@
+"""Whether training has paid: which of its weights, with how much of the probe, or none of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from regraft.evaluation.calibration import fit_temperature, log_losses
+from regraft.transfer.probe import Head
+from regraft.transfer.scaling import BlockScaling
+
+if TYPE_CHECKING:
+    from regraft.training.averaging import State
+    from regraft.training.terms import Trained
+
+Scores = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+SHARES = (1.0, 0.75, 0.5)  # of the way from the start to the end: WiSE-FT
+MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the tuned network beside the probe
+SIMPLER = 1.02  # of the least loss: the tuned network alone is taken below that
+SURE = 1.0  # standard errors by which a gain must be above 0
+
+
+def weight_candidates(trained: "Trained", start: "State") -> Iterator[tuple[str, "State"]]:
+    """Weights to choose from, with their names, the likeliest first."""
+    from regraft.training.averaging import between
+
+    ends: Mapping[str, State | None] = {
+        "averaged": trained.average,
+        "best averaged": trained.best if trained.best is not trained.average else None,
+        "last": None if trained.average else trained.last,
+    }
+    for name, end in ends.items():
+        for share in SHARES if end is not None else ():
+            assert end is not None
+            how = name if share == 1 else f"{name}, {share:.0%} of the way from the probe"
+            yield how, end if share == 1 else between(start, end, share)
+
+
+class Mix(NamedTuple):
+    """How much of the tuned network there is in the answer, and why.
+
+    share        0: the probe stays; 1: the tuned network alone
+    temperature  that the tuned network's scores are divided by
+    scores       (m, c) of the mixed answer on the held-back examples
+    """
+
+    share: float
+    temperature: float
+    scores: Scores
+    why: str
+
+
+def mixed_answer(tuned: Scores, probe: Scores, labels: Labels) -> Mix:
+    """Choose the mix on held-back examples by log-loss, and keep it only where it clearly gains.
+
+    tuned   (m, c) logits of the tuned network
+    probe   (m, c) calibrated logits of the probe that learned from the same examples
+    labels  (m,)
+
+    The gain in log-loss must be SURE standard errors above 0, and no more answers may be wrong.
+    """
+    temperature = fit_temperature(tuned, labels)
+    tuned = tuned / temperature
+    mixes = [share * tuned + (1 - share) * probe for share in MIXES]
+    losses = [float(log_losses(scores, labels).mean()) for scores in mixes]
+    best = int(np.argmin(losses[1:])) + 1
+    if losses[-1] <= SIMPLER * losses[best]:
+        best = len(MIXES) - 1
+    gain = log_losses(probe, labels) - log_losses(mixes[best], labels)
+    sure = float(gain.mean()) > SURE * float(gain.std(ddof=1)) / np.sqrt(len(gain))
+    right = [(scores.argmax(1) == labels).mean() for scores in (mixes[best], probe)]
+    figures = f"{right[0]:.1%} against {right[1]:.1%} of {len(labels)} held-back examples"
+    if not sure or right[0] < right[1]:
+        return Mix(0.0, temperature, probe, f"not clearly better than the probe: {figures}")
+    return Mix(MIXES[best], temperature, mixes[best], f"better than the probe: {figures}")
+
+
+def stacked(heads: Sequence[Head], factors: Sequence[float]) -> Head:
+    """One head on the features of several side by side: the sum of their scores times factors."""
+    scaling = BlockScaling(
+        np.concatenate([h.scaling.shift for h in heads]),
+        np.concatenate([h.scaling.factor for h in heads]),
+        tuple(w for h in heads for w in h.scaling.widths),
+    )
+    parts = [f * h.coefficients[:-1] for h, f in zip(heads, factors, strict=True)]
+    intercept = sum(f * h.coefficients[-1] for h, f in zip(heads, factors, strict=True))
+    weights = tuple(w for h in heads for w in h.weights)
+    return Head(scaling, np.vstack([*parts, np.asarray(intercept)[None]]), weights, heads[0].lam)

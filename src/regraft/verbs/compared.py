@@ -1,0 +1,135 @@
+"""What a comparison found, as plain data for its page."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regraft import __version__
+from regraft.data.dataset import Dataset
+from regraft.evaluation.intervals import bootstrap
+from regraft.recipe import Recipe
+from regraft.training.strategies import Strategy
+from regraft.verbs.evaluate import counts
+
+Numbers = npt.NDArray[np.int64]
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One strategy on one set of examples with one seed.
+
+    right   (m,) whether each measured example was told right
+    answer  (m,) the class numbers that were answered
+    """
+
+    strategy: str
+    labels: int | str
+    seed: int
+    right: npt.NDArray[np.bool_]
+    answer: Numbers
+    seconds: float
+    curve: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return float(self.right.mean())
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What all outcomes of a comparison share."""
+
+    data: Dataset
+    measured: Dataset
+    recipe: Recipe
+    backbone: str
+    size: int
+
+    @property
+    def truth(self) -> Numbers:
+        return self.measured.targets
+
+    def record(self, wanted: Sequence[Strategy], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+        return {
+            "title": self.data.root.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "regraft": __version__,
+            "modality": self.data.modality,
+            "classes": list(self.data.classes),
+            "n": len(self.measured),
+            "split": {"source": self.data.split_source, "counts": counts(self.data)},
+            "backbone": self.backbone,
+            "size": self.size,
+            "seeds": sorted({o.seed for o in outcomes}),
+            "strategies": [self._told(one, outcomes) for one in wanted],
+            "warnings": sorted({f"{o.strategy}: {w}" for o in outcomes for w in o.warnings}),
+            "recipe": self.recipe.to_dict(),
+            "reproduce": [self._command(wanted, outcomes)],
+        }
+
+    def _told(self, wanted: Strategy, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+        own = [o for o in outcomes if o.strategy == wanted.name]
+        whole = [o for o in own if o.labels == ALL]
+        probe = {o.seed: o for o in outcomes if o.strategy == "probe" and o.labels == ALL}
+        against = None
+        if probe and wanted.name != "probe":
+            gains = np.concatenate([1.0 * o.right - probe[o.seed].right for o in whole])
+            against = _difference(gains, len(self.truth), self.recipe)
+        return {
+            "name": wanted.name,
+            "told": wanted.told,
+            "score": self._score(whole),
+            "seconds": float(np.mean([o.seconds for o in whole])),
+            "curve": list(whole[0].curve)
+            or [{"seconds": whole[0].seconds, "accuracy": whole[0].accuracy}],
+            "per_class": self._recalls(whole),
+            "by_labels": [*self._by_labels(own)],
+            "against_probe": against,
+        }
+
+    def _score(self, whole: Sequence[Outcome]) -> dict[str, Any]:
+        """Mean over the seeds; the interval over the measured examples is that of the first."""
+        sure = np.eye(len(self.data.classes))[whole[0].answer]
+        asked = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
+        found = bootstrap(self.truth, sure, metrics=["accuracy"], **asked)["accuracy"]
+        mean = float(np.mean([o.accuracy for o in whole]))
+        ends = {"low": found.low, "high": found.high}
+        moved = mean - whole[0].accuracy
+        return {"value": mean} | {k: None if v is None else v + moved for k, v in ends.items()}
+
+    def _recalls(self, whole: Sequence[Outcome]) -> dict[str, float]:
+        right = np.mean([o.right for o in whole], 0)
+        own = {name: right[self.truth == c] for c, name in enumerate(self.data.classes)}
+        return {name: float(found.mean()) for name, found in own.items() if len(found)}
+
+    def _by_labels(self, own: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
+        """A point of the learning curve; its interval is two standard errors over the seeds."""
+        for k in dict.fromkeys(o.labels for o in own):
+            runs = [o.accuracy for o in own if o.labels == k]
+            spread = 2 * np.std(runs, ddof=1) / np.sqrt(len(runs)) if len(runs) > 1 else None
+            mean = float(np.mean(runs))
+            low, high = (None, None) if spread is None else (mean - spread, mean + spread)
+            yield {"labels": k, "value": mean, "low": low, "high": high, "runs": runs}
+
+    def _command(self, wanted: Sequence[Strategy], outcomes: Sequence[Outcome]) -> str:
+        names = ",".join(one.name for one in wanted)
+        labels = ",".join(str(k) for k in dict.fromkeys(o.labels for o in outcomes) if k != ALL)
+        seeds = ",".join(str(s) for s in sorted({o.seed for o in outcomes}))
+        more = f" --labels {labels}" if labels else ""
+        return f"regraft compare {self.recipe.source} --strategies {names}{more} --seeds {seeds}"
+
+
+def _difference(gains: npt.NDArray[np.float64], measured: int, recipe: Recipe) -> dict[str, float]:
+    """Mean gain over the probe, with a 95 % interval over the measured examples."""
+    each = gains.reshape(-1, measured).mean(0)
+    rng = np.random.default_rng(recipe.seed)
+    means = [each[rng.integers(0, measured, measured)].mean() for _ in range(recipe.resamples)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {"difference": float(each.mean()), "low": float(low), "high": float(high)}

@@ -1,0 +1,60 @@
+"""What the upper rungs stand on, and which examples are held back to judge them by."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from regraft.backbones.store import Store
+from regraft.modalities.base import Modality
+from regraft.progress import Progress
+from regraft.recipe import Recipe
+from regraft.verbs.rungs import Learning, Numbers, Rung
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the upper rungs stand on.
+
+    files, shas  of all examples of the dataset, in its order
+    learning     the learning part
+    measured     (h,) places of the examples that are measured at the end
+    probe        the best rung so far, and `single` the best that has one network only
+    until        of time.monotonic(): when everything should be over
+    folder       of the run, for plans and checkpoints; None: nothing is kept
+    """
+
+    recipe: Recipe
+    store: Store
+    progress: Progress
+    kind: Modality
+    files: Sequence[str]
+    shas: Sequence[str]
+    learning: Learning
+    measured: Numbers
+    probe: Rung
+    single: Rung
+    until: float
+    folder: Path | None = None
+
+
+def divided(learning: Learning, seed: int) -> tuple[Numbers, Numbers]:
+    """Rows to train on and rows to hold back: stratified, groups kept together.
+
+    A tenth is held back of 1,000 or more, a fifth of 200 or more, else a quarter. A class with
+    nothing to train on gets its rows back.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    n = len(learning.labels)
+    folds = min(10 if n >= 1000 else 5 if n >= 200 else 4, len(np.unique(learning.groups)))
+    if folds < 2:
+        return np.arange(n), np.arange(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # classes with fewer examples than folds: see below
+        split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        train, held = next(split.split(learning.labels, learning.labels, learning.groups))
+    lost = ~np.isin(learning.labels[held], np.unique(learning.labels[train]))
+    return np.sort(np.append(train, held[lost])), held[~lost]
