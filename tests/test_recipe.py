@@ -35,7 +35,12 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "epochs": st.none() | st.floats(0.01, 1e4),
     "steps": st.none() | st.integers(1, 10**6),
     "batch": st.none() | st.integers(1, 10**6),
-    "rate": st.none() | st.floats(1e-9, 100),
+    "rate": st.none() | st.floats(1e-9, 100) | st.just("find"),
+    "clip": st.none() | st.floats(0, 1e9),
+    **dict.fromkeys(("warmup", "frozen"), st.none() | st.floats(0, 1)),
+    "micro_batch": st.none() | st.integers(1, 10**6),
+    **dict.fromkeys(("workers", "patience"), st.none() | st.integers(0, 10**6)),
+    "compile": st.booleans(),
     **dict.fromkeys(TEXTS, st.none() | texts),
     "weight_decay": st.none() | st.floats(0, 10),
     "average": st.none() | st.floats(0, 1),
@@ -84,7 +89,12 @@ WRONG: dict[str, list[Any]] = {
     "epochs": [0, -1, 10_001, "3", True, float("nan")],
     "steps": [0, -1, 2.0, "10", True],
     "batch": [0, 1.5, "8", True],
-    "rate": [0, -1e-3, 101, "1e-3", True, float("inf")],
+    "rate": [0, -1e-3, 101, "1e-3", "seek", True, float("inf")],
+    "clip": [-1, "5", True, float("nan")],
+    **{name: [-0.1, 1.1, "0.1", True] for name in ("warmup", "frozen")},
+    "micro_batch": [0, 1.5, "8", True],
+    **{name: [-1, 1.5, "4", True] for name in ("workers", "patience")},
+    "compile": [1, "yes", None],
     **{name: [3, ["sgd"], "\ud800"] for name in TEXTS},
     "weight_decay": [-0.1, 11, "0.1", True],
     "average": [-0.1, 1.1, "0.1", True],
@@ -115,7 +125,7 @@ def test_toml_and_plain_data_round_trip(recipe: Recipe) -> None:
 @given(recipes)
 def test_toml_tells_exactly_what_was_set(recipe: Recipe) -> None:
     told = tomllib.loads(recipe.to_toml())
-    always = {"parts", "seed", "budget", "coverage", "resamples"}
+    always = {"parts", "seed", "budget", "compile", "coverage", "resamples"}
     blank = Recipe()
     set_here = {f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(blank, f.name)}
     assert set(told) == always | set_here

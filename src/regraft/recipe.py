@@ -31,7 +31,12 @@ TRAINING_NUMBERS = {
     "rate": (1e-9, 100),
     "weight_decay": (0, 10),
     "average": (0, 1),
+    "clip": (0, 1e9),
+    "warmup": (0, 1),
+    "frozen": (0, 1),
 }
+WHOLE_NUMBERS = {"steps": 1, "batch": 1, "micro_batch": 1, "workers": 0, "patience": 0}  # the least
+FIND = "find"  # a rate that a sweep finds
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,12 @@ class Recipe:
     strategy     how to train beyond the probe, by name, one after the other; empty: chosen
     epochs, steps  how long to train, one of them; None: as long as the budget allows
     batch, rate, optimiser, schedule, loss, augment, sampling, weights, norm, weight_decay,
-    average, precision  of training, see `training.plan.Plan`; None: the strategy's own
+    average, precision, clip, warmup, frozen  of training, see `training.plan.Plan`; None: the
+                 strategy's own; the rate may be ``find``: the one that a sweep suggests
+    micro_batch  examples in memory at once, whose gradients add up to the batch; None: the batch
+    workers      processes that decode and augment; None: none beside a CPU, several beside a GPU
+    patience     looks at the held-back examples without a lower loss that end a run; 0: never
+    compile      whether the network is compiled by torch.compile
     log          where the curve of training is written beside JSON lines: tensorboard, mlflow
     coverage     share of conformal sets that hold the truth
     resamples    of the bootstrap
@@ -76,7 +86,7 @@ class Recipe:
     epochs: float | None = None
     steps: int | None = None
     batch: int | None = None
-    rate: float | None = None
+    rate: float | str | None = None
     optimiser: str | None = None
     schedule: str | None = None
     loss: str | None = None
@@ -87,6 +97,13 @@ class Recipe:
     weight_decay: float | None = None
     average: float | None = None
     precision: str | None = None
+    clip: float | None = None
+    warmup: float | None = None
+    frozen: float | None = None
+    micro_batch: int | None = None
+    workers: int | None = None
+    patience: int | None = None
+    compile: bool = False
     log: tuple[str, ...] = ()
     coverage: float = 0.9
     resamples: int = 1000
@@ -119,14 +136,18 @@ class Recipe:
         yield from self._wrong_training()
 
     def _wrong_training(self) -> Iterator[str]:
-        for name in ("steps", "batch"):
+        for name, fewest in WHOLE_NUMBERS.items():
             value = getattr(self, name)
-            if value is not None and not (_is_whole(value) and value >= 1):
-                yield f"{name}: expected a whole number of 1 or more, got {value!r}"
+            if value is not None and not (_is_whole(value) and value >= fewest):
+                yield f"{name}: expected a whole number of {fewest} or more, got {value!r}"
         for name, (least, most) in TRAINING_NUMBERS.items():
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and least <= value <= most):
-                yield f"{name}: expected a number from {least:g} to {most:g}, got {value!r}"
+            value, words = getattr(self, name), f" or {FIND}" if name == "rate" else ""
+            if value is None or (words and value == FIND):
+                continue
+            if not (_is_number(value) and least <= value <= most):
+                yield f"{name}: expected a number from {least:g} to {most:g}{words}, got {value!r}"
+        if not isinstance(self.compile, bool):
+            yield f"compile: expected true or false, got {self.compile!r}"
         if self.steps is not None and self.epochs is not None and self._both_lengths_are_right():
             yield "steps, epochs: give one of them"
 

@@ -82,9 +82,14 @@ def save(fitted: "Fitted", folder: Path) -> dict[str, Path]:
 def document(fitted: "Fitted", folder: Path, paths: Mapping[str, Path]) -> dict[str, Any]:
     """What a fit prints with ``--json``."""
     record = without_thumbnails(fitted.report.record)
-    told = ("tried", "findings", "chosen", "leave_one_out", "split", "timings")
+    told = (
+        *("tried", "findings", "chosen", "leave_one_out", "held_back"),
+        *("split", "timings", "training"),
+    )
     files = {key: str(path) for key, path in paths.items()}
-    figures = {"metrics": fitted.report.metrics} | {key: record[key] for key in told}
+    figures = {"metrics": fitted.report.metrics} | {
+        key: record[key] for key in told if key in record
+    }
     return {"out": str(folder)} | files | figures
 
 

@@ -8,11 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from regraft.recipe import FIND
+
 PANEL = "Training"
 
 
 def _option(text: str, metavar: str, *names: str) -> typer.models.OptionInfo:
     return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=PANEL)
+
+
+def _rate(text: str) -> float | str:
+    return text if text == FIND else float(text)
 
 
 OPTIONS: dict[str, Any] = {
@@ -22,7 +28,15 @@ OPTIONS: dict[str, Any] = {
     ],
     "steps": Annotated[int | None, _option("The same in steps of the optimiser.", "N")],
     "batch": Annotated[int | None, _option("Examples that a step learns from.", "N")],
-    "rate": Annotated[float | None, _option("Highest learning rate.", "NUMBER")],
+    "rate": Annotated[
+        Any,
+        typer.Option(
+            parser=_rate,
+            metavar="NUMBER|find",
+            help="Highest learning rate; find: the one that a sweep suggests.",
+            rich_help_panel=PANEL,
+        ),
+    ],
     "optimiser": Annotated[
         str | None,
         _option("sgd, adam, adamw, adagrad, rmsprop, nadam, or any other of timm.", "NAME"),
@@ -55,6 +69,30 @@ OPTIONS: dict[str, Any] = {
     ],
     "norm": Annotated[str | None, _option("BatchNorm: frozen, estimated (anew) or free.", "NAME")],
     "weight_decay": Annotated[float | None, _option("Weight decay.", "NUMBER", "--weight-decay")],
+    "average": Annotated[
+        float | None,
+        _option("Share of the steps that the moving average of weights remembers; 0: none.", "S"),
+    ],
+    "clip": Annotated[float | None, _option("Largest norm of the gradient; 0: any.", "NUMBER")],
+    "warmup": Annotated[
+        float | None, _option("Share of the steps in which the rate rises.", "SHARE")
+    ],
+    "frozen": Annotated[
+        float | None, _option("Share of the depth, from the input, that stands still.", "SHARE")
+    ],
+    "patience": Annotated[
+        int | None,
+        _option("Looks without a lower held-back loss that end a run; 0: never.", "N"),
+    ],
+    "micro_batch": Annotated[
+        int | None,
+        _option("Examples in memory at once; gradients add up to --batch.", "N", "--micro-batch"),
+    ],
+    "workers": Annotated[int | None, _option("Processes that decode and augment.", "N")],
+    "compile": Annotated[
+        bool | None,
+        typer.Option("--compile", help="Compile the network first.", rich_help_panel=PANEL),
+    ],
     "precision": Annotated[str | None, _option("float32 or bfloat16.", "NAME")],
 }
 

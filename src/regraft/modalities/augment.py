@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -156,6 +156,24 @@ SETS: Mapping[str, str] = {
     "strong": "crop,flip,randaugment,erasing,mixup",
     "lossless": "crop",
 }
+
+
+class Usual(NamedTuple):
+    """A part of what is usual, the strongest of several that leaves the answers as they are.
+
+    alternatives  (as it is tried on known examples, as it is used then), the strongest first
+    least         share of the right answers that must remain
+    """
+
+    alternatives: tuple[tuple[str, str], ...]
+    least: float
+
+
+# Of DEFAULT. A mirrored 2 is no 2, and a third of a small object is nothing at all.
+USUAL: tuple[Usual, ...] = (
+    Usual((("crop=0.35", "crop=0.35"), ("crop=0.6", "crop=0.6"), ("crop=0.8", "crop=0.8")), 0.85),
+    Usual((("flip=1", "flip"),), 0.95),
+)
 
 
 class Augmentations(tuple[tuple[str, float], ...]):

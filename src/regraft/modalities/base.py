@@ -9,7 +9,7 @@ from regraft.modalities.facts import Facts
 from regraft.modalities.spec import InputSpec
 
 if TYPE_CHECKING:
-    from regraft.modalities.augment import Augmentations
+    from regraft.modalities.augment import Augmentations, Usual
 
 MOST_BYTES = 512 * 2**20  # of an example's file; more is not read
 
@@ -28,12 +28,16 @@ class Modality(Protocol):
     version     of all that decides what `decode` and `prepare` give: the code and its libraries
     extensions  of file names, lower case, without the dot
     views       ways of looking at an example; the first is the usual one
+    usual       what augmentation consists of where none is named, see `modalities.augment.Usual`
     """
 
     name: str
     version: str
     extensions: frozenset[str]
     views: tuple[str, ...]
+
+    @property
+    def usual(self) -> "tuple[Usual, ...]": ...
 
     def decode(self, data: bytes, file: str, spec: InputSpec | None = None) -> Decoded:
         """Bytes of a file → example, at a resolution that suffices for `spec` (None: for a look).

@@ -21,7 +21,7 @@ from regraft.modalities.facts import THUMB, Facts
 from regraft.modalities.spec import InputSpec
 
 if TYPE_CHECKING:
-    from regraft.modalities.augment import Augmentations
+    from regraft.modalities.augment import Augmentations, Usual
 
 # Decoders that may run: an explicit list, since rarely used ones are where the holes are. Pictures
 # of several photos (MPO) are opened by the first one.
@@ -70,6 +70,13 @@ class ImageModality:
         | {"tif", "tiff", "ppm", "pgm", "pbm", "pnm", "avif"}
     )
     views: tuple[str, ...] = ("centre", "whole-mirrored")
+
+    @property
+    def usual(self) -> "tuple[Usual, ...]":
+        """Parts of the usual augmentation."""
+        from regraft.modalities.augment import USUAL
+
+        return USUAL
 
     def decode(self, data: bytes, file: str, spec: InputSpec | None = None) -> Decoded:
         """Bytes → upright RGB picture; a JPEG is decoded at the smallest scale that suffices.

@@ -27,3 +27,19 @@ def fabric_for(precision: str = "float32") -> "Fabric":
     )
     made.launch()
     return made
+
+
+def usual_workers() -> int:
+    """Processes that decode and augment: none beside a CPU, which the network keeps busy itself."""
+    import torch
+
+    return min(8, max(1, len(os.sched_getaffinity(0)) - 1)) if torch.cuda.is_available() else 0
+
+
+def half_is_offered() -> bool:
+    """Whether bfloat16 may be faster here: on a GPU, or a CPU with units for its products."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_amx_tile_supported())

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
+from regraft.training.interrupts import leave_to_parent
 
 KEPT_BYTES = 3 * 2**30  # of decoded examples in memory; the rest is decoded at each turn
 
@@ -59,32 +60,53 @@ class Augmented(Dataset[tuple[npt.NDArray[np.uint8], int]]):
         self.files, self.shas = [str(file) for file in files], list(shas)
         self.modality, self.spec, self.wanted, self.seed = modality, spec, wanted, seed
         self._kept: dict[int, Any] = {}
-        self._room = KEPT_BYTES
+        self._used = 0
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, turn: Turn) -> tuple[npt.NDArray[np.uint8], int]:
-        rng = np.random.default_rng([self.seed, turn.epoch, int(self.shas[turn.place][:15], 16)])
-        raw = self._raw(turn.place)
-        return self.modality.augment(raw, self.spec, self.wanted, rng), turn.place
+        example = self._example(turn.place)
+        if self.wanted:
+            numbers = [self.seed, turn.epoch, int(self.shas[turn.place][:15], 16)]
+            rng = np.random.default_rng(numbers)
+            example = self.modality.augment(example, self.spec, self.wanted, rng)
+        return example, turn.place
+
+    @property
+    def ahead(self) -> int:
+        """How many items are computed before the first step."""
+        return 0
 
     def blank(self) -> Tensor:
         """(1, ...) a batch of one that holds nothing."""
         size = self.spec.size
         return torch.zeros(1, size, size, 3, dtype=torch.uint8)
 
-    def _raw(self, place: int) -> Any:
-        """The decoded example, kept while there is room. Raises Unreadable naming the file."""
+    def _example(self, place: int) -> Any:
+        """Decoded, and kept while there is room. Raises Unreadable naming the file."""
         if place in self._kept:
             return self._kept[place]
         file = self.files[place]
         decoded = self.modality.decode(Path(file).read_bytes(), file, self.spec)
-        raw, size = self.modality.compact(decoded.raw, self.spec)
-        if size <= self._room:
-            self._room -= size
-            self._kept[place] = raw
-        return raw
+        example, size = self._compact(decoded.raw)
+        if self._used + size <= KEPT_BYTES // _keepers():
+            self._used += size
+            self._kept[place] = example
+        return example
+
+    def _compact(self, raw: Any) -> tuple[Any, int]:
+        """What is kept of an example, and its bytes: where it always looks alike, that look."""
+        if self.wanted:
+            return self.modality.compact(raw, self.spec)
+        look = self.modality.prepare(raw, self.spec, self.spec.views[0])
+        return look, look.nbytes
+
+
+def _keepers() -> int:
+    """Processes that each keep examples of their own."""
+    worker = get_worker_info()
+    return 1 if worker is None else worker.num_workers
 
 
 # --- which examples a step learns from -----------------------------------------------------------
@@ -169,4 +191,5 @@ def loader(examples: Augmented, steps: Steps, workers: int = 0) -> "DataLoader[A
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else it draws from everybody's
         prefetch_factor=4 if workers else None,
+        worker_init_fn=leave_to_parent,
     )

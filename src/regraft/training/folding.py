@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regraft.training.norms import BATCH_NORMS
+from regraft.training.norms import batch_norms
 
 TOLERANCE = 1e-3  # of the output, relative to its largest value: folding must not show
 
@@ -31,17 +31,37 @@ def folded(model: nn.Module, example: Tensor) -> Iterator[int]:
     example  (1, ...) an input; where the folded model differs on it, nothing is folded
     """
     pairs = _pairs(model, example)
-    before = _output(model, example)
-    for conv, norm in pairs:
-        conv.forward, norm.forward = _folded_convolution(conv, norm), _rest_of(norm)
     try:
-        error = (_output(model, example) - before).abs().max()
-        if error > TOLERANCE * before.abs().max().clamp(min=1.0):
+        if _shows(model, example, pairs):
             _unfold(pairs)
             pairs = []
         yield len(pairs)
     finally:
         _unfold(pairs)
+
+
+def _shows(model: nn.Module, example: Tensor, pairs: list[Pair]) -> bool:
+    """Fold, and try whether the output is another one."""
+    with _shifted([norm for _, norm in pairs]):
+        before = _output(model, example)
+        for conv, norm in pairs:
+            conv.forward, norm.forward = _folded_convolution(conv, norm), _rest_of(norm)
+        error = (_output(model, example) - before).abs().max()
+    return bool(error > TOLERANCE * before.abs().max().clamp(min=1.0))
+
+
+@contextmanager
+def _shifted(norms: list[Any]) -> Iterator[None]:
+    """Other statistics for a trial: a BatchNorm that changes nothing yet would hide a mistake."""
+    kept = [norm.running_mean.clone() for norm in norms]
+    for norm in norms:
+        spread = norm.running_var.sqrt()
+        norm.running_mean += spread * torch.linspace(-0.5, 0.5, len(spread)).to(spread)
+    try:
+        yield
+    finally:
+        for norm, mean in zip(norms, kept, strict=True):
+            norm.running_mean.copy_(mean)
 
 
 def _unfold(pairs: list[Pair]) -> None:
@@ -69,9 +89,7 @@ def _pairs(model: nn.Module, example: Tensor) -> list[Pair]:
             pairs.append((given[id(inputs[0])][0], norm))
 
     hooks = [p.register_forward_hook(after) for p in model.modules() if _is_plain(p)]
-    hooks += [
-        p.register_forward_pre_hook(before) for p in model.modules() if isinstance(p, BATCH_NORMS)
-    ]
+    hooks += [p.register_forward_pre_hook(before) for p in batch_norms(model) if p.affine]
     model(example)
     for hook in hooks:
         hook.remove()

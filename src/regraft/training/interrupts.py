@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM while a run trains: the step ends, a checkpoint is written, then it stops."""
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -40,3 +41,21 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def leave_to_parent(worker: int = 0) -> None:
+    """In a process of the loader: signals to all processes are for the one that trains.
+
+    A terminal and a service manager send them to every process. A worker that ended at once would
+    break the step that is being made; it ends when the process that trains says so.
+    """
+    if not hasattr(signal, "sigwaitinfo"):  # not Linux
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def wait() -> None:
+        while signal.sigwaitinfo(SIGNALS).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from regraft.errors import TrainingStopped
 from regraft.evaluation.calibration import fit_temperature, log_losses
 
 AT_ONCE = 64
@@ -34,8 +35,14 @@ class Held:
     labels: Tensor
 
     def score(self, model: nn.Module, device: torch.device) -> Score:
-        """Of a model that gives logits."""
-        return score_of(logits_of(model, self.pixels, device), self.labels.numpy())
+        """Of a model that gives logits. Raises TrainingStopped where they are no numbers."""
+        logits = logits_of(model, self.pixels, device)
+        if lost := int((~np.isfinite(logits)).any(1).sum()):
+            raise TrainingStopped(
+                f"for {lost} of {len(logits)} examples that are held back, what the network gives "
+                "is no number any more. Lower the rate, or leave BatchNorm as it is (norm = frozen)"
+            )
+        return score_of(logits, self.labels.numpy())
 
 
 @torch.no_grad()

@@ -166,17 +166,28 @@ class Training:
 
     def _one_step(self, batch: Batch) -> None:
         self._set_mode()
-        rate = self.plan.rate * self.schedule.factor(self.step)
-        set_rate(self.optimiser, rate)
+        set_rate(self.optimiser, self.plan.rate * self.schedule.factor(self.step))
         losses = self._backward(batch)
         self._refuse_no_number(losses, batch)
         self._refuse_no_number(self._clipped(), batch)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self._move()
         if self.average is not None:
             self.average.take(self.moving())
         self.losses[0] += float(losses.sum())
         self.losses[1] += len(losses)
+
+    def _move(self) -> None:
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def step_at(self, rate: float, batch: Batch) -> float:
+        """One step at a rate, whatever the schedule says; the mean loss before it."""
+        self._set_mode()
+        set_rate(self.optimiser, rate)
+        losses = self._backward(batch)
+        self._clipped()
+        self._move()
+        return float(losses.mean())
 
     def rehearse(self, batch: Batch) -> None:
         """A step forwards and backwards that moves nothing."""

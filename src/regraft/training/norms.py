@@ -16,15 +16,16 @@ NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._Inst
 
 def batch_norms(module: nn.Module) -> Iterator[Any]:
     """Every BatchNorm with running statistics."""
-    return (part for part in module.modules() if isinstance(part, BATCH_NORMS))
+    found: Iterator[Any] = (part for part in module.modules() if isinstance(part, BATCH_NORMS))
+    return (part for part in found if part.running_mean is not None)
 
 
 def norm_parameters(module: nn.Module) -> set[str]:
-    """Names of the weights and biases of all normalisation layers."""
+    """Names of the weights and biases of all normalisation layers, torch's and libraries' own."""
     return {
         f"{prefix}.{name}" if prefix else name
         for prefix, part in module.named_modules()
-        if isinstance(part, NORMS) or type(part).__name__.lower().endswith("norm2d")
+        if isinstance(part, NORMS) or type(part).__name__.lower().endswith(("norm", "norm2d"))
         for name, _ in part.named_parameters(recurse=False)
     }
 

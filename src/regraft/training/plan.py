@@ -5,13 +5,23 @@ A run that is begun again from the same plan, examples and weights ends with the
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
+from types import MappingProxyType
 from typing import Any, Self
 
 from regraft.errors import UsageError
 
 PRECISIONS = ("float32", "bfloat16")
+
+# The largest value of what is a number from 0 on.
+MOST: Mapping[str, float] = MappingProxyType(
+    {
+        **dict.fromkeys(("warmup", "average", "shallow", "frozen"), 1.0),
+        **{"rate": 100.0, "weight_decay": 100.0, "clip": sys.float_info.max},
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -70,16 +80,13 @@ class Plan:
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 yield f"{name}: expected a whole number of {least} or more, got {value!r}"
-        for name, most in {
-            "warmup": 1,
-            "average": 1,
-            "shallow": 1,
-            "frozen": 1,
-            "rate": 100,
-        }.items():
+        for name, most in MOST.items():
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= most:
-                yield f"{name}: expected a number from 0 to {most}, got {value!r}"
+                yield f"{name}: expected a number from 0 to {most:g}, got {value!r}"
+        for name in (f.name for f in fields(self) if f.type is str):
+            if type(value := getattr(self, name)) is not str:
+                yield f"{name}: expected text, got {value!r}"
         if self.precision not in PRECISIONS:
             yield f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}"
 
@@ -89,10 +96,13 @@ class Plan:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Read `to_dict` back. Raises UsageError for unknown names and wrong values."""
+        """Read `to_dict` back. Raises UsageError for unknown or missing names and wrong values."""
         known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(record) - known):
-            raise UsageError(*(f"{name}: not a part of a plan" for name in unknown))
+        needed = {f.name for f in fields(cls) if f.default is MISSING}
+        mistakes = [f"{name}: not a part of a plan" for name in sorted(set(record) - known)]
+        mistakes += [f"{name}: missing" for name in sorted(needed - set(record))]
+        if mistakes:
+            raise UsageError(*mistakes)
         return cls(**record)
 
     def key(self, *what: object) -> str:

@@ -31,8 +31,8 @@ def _loss(text: str) -> None:
 
 
 def _logs(names: Iterable[str]) -> None:
-    for name in names:
-        _one_of("log", LOGS)(name)
+    if mistakes := [unknown("log", name, LOGS) for name in names if name not in LOGS]:
+        raise UsageError(*mistakes)
 
 
 # Field of a recipe → what raises UsageError for a value that cannot be obeyed.

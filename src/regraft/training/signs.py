@@ -44,7 +44,7 @@ def before_training(plan: Plan, examples: int) -> Iterator[str]:
 def during_training(
     curve: Sequence[Point], majority: float, start_loss: float | None
 ) -> Iterator[str]:
-    """Of the looks so far.
+    """Of the looks so far; each begins with a word of its own and a colon.
 
     majority    share of the commonest class among the held-back examples
     start_loss  held-back loss before the first step
@@ -70,6 +70,6 @@ def during_training(
         )
     if len(curve) > 2 and curve[-1].loss > 2 * max(curve[0].loss, 0.1):
         yield (
-            f"the training loss rose from {curve[0].loss:.2f} to {curve[-1].loss:.2f}: the rate "
-            f"({last.rate:.1e}) is too high"
+            f"rising: the training loss went from {curve[0].loss:.2f} to {curve[-1].loss:.2f}; "
+            f"the rate ({last.rate:.1e}) is too high"
         )

@@ -32,6 +32,8 @@ class Strategy:
     settings fields of `Plan` that differ from its own defaults
     thaws    the groups of depth begin to learn one after the other, the deepest first
     prefix   the shallow part stands still and its activations are kept
+    gain     share of the probe's held-back loss that it takes away as a rule: by it a ladder orders
+             what nobody named; 0: only by name
     needs    what the network's family must offer; empty: anything
     source   the paper
     """
@@ -44,6 +46,7 @@ class Strategy:
     settings: Mapping[str, Any] = field(default_factory=dict)
     thaws: bool = False
     prefix: bool = False
+    gain: float = 0.0
     needs: str = ""
     source: str = ""
 
@@ -95,6 +98,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "only the weights and biases of the normalisation layers, and the head",
                 learns="norms",
                 settings={"shallow": 1.0, "rate": 2e-3},
+                gain=0.1,
                 needs="tune-norm",
                 source="Frankle et al. 2021, arXiv 2003.00152",
             ),
@@ -102,6 +106,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "lp-ft",
                 "from the closed-form head on, every weight, the shallow ones slowly; BatchNorm "
                 "frozen, weights averaged",
+                gain=0.3,
                 needs="lp-ft",
                 source="Kumar et al. 2022, arXiv 2202.10054",
             ),
@@ -126,6 +131,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "low-rank adapters on the linear layers of a transformer, and the head",
                 learns="adapters",
                 settings={"shallow": 1.0, "weight_decay": 0.0},
+                gain=0.25,
                 needs="lora",
                 source="Hu et al. 2022, arXiv 2106.09685",
             ),
@@ -133,7 +139,8 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "full",
                 "every weight at nearly one rate, BatchNorm free: for many examples, or far from "
                 "the pretraining",
-                settings={"shallow": 0.3, "norm": "free", "augment": "medium"},
+                settings={"shallow": 0.3, "norm": "free", "augment": "light,colour,erasing"},
+                gain=0.2,
                 needs="full",
             ),
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,17 @@ class Lesson:
         return Lesson(files, shas, self.labels[place], self.classes)
 
 
+class Pace(NamedTuple):
+    """What a run takes, in seconds.
+
+    step    with the examples that it learns from
+    before  computing what is kept of the examples
+    """
+
+    step: float
+    before: float = 0.0
+
+
 @dataclass(frozen=True)
 class Ready:
     """A run that is ready to begin."""
@@ -82,24 +93,33 @@ class Ready:
 
     def held(self, lesson: Lesson) -> Held:
         """Examples to judge on, as this model takes them."""
-        held = held_back(lesson, self.material.examples.modality, self.spec)
+        return self.taken(held_back(lesson, self.material.examples.modality, self.spec))
+
+    def taken(self, held: Held) -> Held:
+        """Prepared examples as this model takes them."""
         if not isinstance(self.material.examples, KeptViews):
             return held
         run = self.material.examples.engine.run
         vectors = [run(pixels.numpy()) for pixels in held.pixels]
         return Held(torch.from_numpy(np.stack(vectors)), held.labels)
 
-    def step_seconds(self) -> float:
-        """Wall time of one step, measured forwards and backwards; nothing moves."""
+    def pace(self) -> Pace:
+        """What the run takes, by a rehearsal; nothing moves."""
         parts = parts_that_learn(self.model, self.wanted, self.row, self.plan)
         run = Training(self.model, parts, self.plan, self.material)
         steps = Steps(self.material.labels, self.plan.batch, range(TIMED + 1), self.plan.seed)
-        start, begin = 0.0, time.perf_counter
+        begin = time.perf_counter()
+        batches = list(loader(self.material.examples, steps))
+        loading = (time.perf_counter() - begin) / len(batches)
         with run.rehearsing():
-            for i, batch in enumerate(loader(self.material.examples, steps)):
-                start = begin() if i == 1 else start
+            run.rehearse(batches[0])
+            begin = time.perf_counter()
+            for batch in batches[1:]:
                 run.rehearse(batch)
-        return (begin() - start) / TIMED
+        step = (time.perf_counter() - begin) / TIMED
+        if ahead := self.material.examples.ahead:
+            return Pace(step, ahead / self.plan.batch * loading / lanes())
+        return Pace(step + loading)
 
 
 def ready(

@@ -49,6 +49,10 @@ class KeptViews(Augmented):
         pixels, _ = super().__getitem__(view)
         return self.engine.run(np.ascontiguousarray(pixels)).astype(np.float16)
 
+    @property
+    def ahead(self) -> int:
+        return len(self) * self.views
+
     def fill(self, progress: Progress) -> None:
         """Compute all views, on all cores."""
         every = [Turn(v, place) for place in range(len(self)) for v in range(self.views)]

@@ -53,10 +53,10 @@ class Head:
         """(n, d) raw features → (n, c) scores, about 1 for the class and 0 for the others.
 
         Each row is computed alone, so that its scores don't depend on what comes with it: a product
-        of one row and of many may differ in the last bit.
+        of one row and of many may differ in the last bit, and so may one by columns in memory.
         """
-        rows = self.scaling(features)
-        return np.matmul(rows[:, None], self.coefficients[:-1])[:, 0] + self.coefficients[-1]
+        rows, columns = self.scaling(features), np.ascontiguousarray(self.coefficients[:-1])
+        return np.matmul(rows[:, None], columns)[:, 0] + self.coefficients[-1]
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays for the bundle; `from_tensors` reads them back bit for bit."""

@@ -20,6 +20,7 @@ Labels = npt.NDArray[np.int64]
 SHARES = (1.0, 0.75, 0.5)  # of the way from the start to the end: WiSE-FT
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the tuned network beside the probe
 SIMPLER = 1.02  # of the least loss: the tuned network alone is taken below that
+RIGHTER = 0.5  # the same for the answers that became right, less those that became wrong
 SURE = 1.0  # standard errors by which a gain must be above 0
 
 
@@ -60,22 +61,33 @@ def mixed_answer(tuned: Scores, probe: Scores, labels: Labels) -> Mix:
     probe   (m, c) calibrated logits of the probe that learned from the same examples
     labels  (m,)
 
-    The gain in log-loss must be SURE standard errors above 0, and no more answers may be wrong.
+    The gain in log-loss must be SURE standard errors above 0, each at its best temperature: a
+    network trained by cross-entropy is surer than a ridge head that is right as often. And more
+    answers must have become right than wrong, by more than RIGHTER standard errors.
     """
     temperature = fit_temperature(tuned, labels)
     tuned = tuned / temperature
+    probe = probe / fit_temperature(probe, labels)
     mixes = [share * tuned + (1 - share) * probe for share in MIXES]
     losses = [float(log_losses(scores, labels).mean()) for scores in mixes]
     best = int(np.argmin(losses[1:])) + 1
     if losses[-1] <= SIMPLER * losses[best]:
         best = len(MIXES) - 1
     gain = log_losses(probe, labels) - log_losses(mixes[best], labels)
-    sure = float(gain.mean()) > SURE * float(gain.std(ddof=1)) / np.sqrt(len(gain))
-    right = [(scores.argmax(1) == labels).mean() for scores in (mixes[best], probe)]
-    figures = f"{right[0]:.1%} against {right[1]:.1%} of {len(labels)} held-back examples"
-    if not sure or right[0] < right[1]:
+    error = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+    sure = float(gain.mean()) > SURE * error
+    right = [scores.argmax(1) == labels for scores in (mixes[best], probe)]
+    shares = [float(some.mean()) for some in right]
+    figures = f"{shares[0]:.1%} against {shares[1]:.1%} of {len(labels)} held-back examples"
+    if not sure or not _righter(*right):
         return Mix(0.0, temperature, probe, f"not clearly better than the probe: {figures}")
     return Mix(MIXES[best], temperature, mixes[best], f"better than the probe: {figures}")
+
+
+def _righter(now: npt.NDArray[np.bool_], before: npt.NDArray[np.bool_]) -> bool:
+    """Whether answers became right more often than wrong, beyond what chance does."""
+    won, lost = int((now & ~before).sum()), int((before & ~now).sum())
+    return won - lost > RIGHTER * np.sqrt(won + lost)
 
 
 def stacked(heads: Sequence[Head], factors: Sequence[float]) -> Head:

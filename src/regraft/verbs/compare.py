@@ -8,6 +8,7 @@ averages) are what counts.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +23,24 @@ from regraft.errors import StorageError, UsageError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.modalities import modality
 from regraft.progress import Progress, Quiet
-from regraft.recipe import Recipe
+from regraft.recipe import FIND, Recipe
 from regraft.storage import write_atomically
 from regraft.training.plan import Plan
 from regraft.training.strategies import Strategy, refusal, strategy
 from regraft.transfer.inputs import first_input, networks
 from regraft.transfer.probe import HeadFit
-from regraft.verbs.climb import PLANNED
-from regraft.verbs.compared import ALL, Outcome, Telling
+from regraft.verbs.augmenting import ASKED, usual_augmentation, with_usual
+from regraft.verbs.compared import ALL, Outcome, Telling, outcome_of
+from regraft.verbs.ground import divided
 from regraft.verbs.kept import kept_head
+from regraft.verbs.planning import Turn, drafted, small_batch
 from regraft.verbs.prepare import load
+from regraft.verbs.rungs import Learning
 
 if TYPE_CHECKING:
     from regraft.training.judging import Held
+    from regraft.training.loop import Training
+    from regraft.training.terms import Trained
     from regraft.training.tuning import Lesson
 
 Numbers = npt.NDArray[np.int64]
@@ -99,7 +105,7 @@ def compare(
     asked = (recipe or Recipe(budget=600.0)).changed(**settings)
     if isinstance(data, str | Path):
         asked = asked.changed(source=str(data))
-    _refuse(strategies, labels, seeds)
+    _refuse(asked, strategies, labels, seeds)
     opened = store or Store()
     try:
         return _Comparison(asked, opened, progress or Quiet()).run(data, strategies, labels, seeds)
@@ -108,7 +114,9 @@ def compare(
             opened.close()
 
 
-def _refuse(strategies: Sequence[str], labels: Sequence[int], seeds: Sequence[int]) -> None:
+def _refuse(
+    recipe: Recipe, strategies: Sequence[str], labels: Sequence[int], seeds: Sequence[int]
+) -> None:
     mistakes: list[str] = []
     for name in strategies:
         try:
@@ -121,6 +129,8 @@ def _refuse(strategies: Sequence[str], labels: Sequence[int], seeds: Sequence[in
         mistakes.append(f"labels: expected whole numbers of 1 or more, got {list(labels)}")
     if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
         mistakes.append(f"seeds: expected whole numbers of 0 or more, got {list(seeds)}")
+    if recipe.rate == FIND:
+        mistakes.append(f"rate: {FIND} is for fit: a comparison is at the same rate for all")
     if mistakes:
         raise UsageError(*mistakes)
 
@@ -206,7 +216,9 @@ class _Comparison:
         if not wanted.trains:
             answer = fit.head.scores(self.held_seen.features).argmax(1)  # type: ignore[arg-type]
             return Outcome(wanted.name, k, seed, answer == self.truth, answer, probing)
-        return self._trained(wanted, k, seed, some, fit, probing, share)
+        run, trained = self._trained(wanted, k, seed, some, fit, share)
+        before = probing if wanted.head == "ridge" else 0.0
+        return outcome_of(wanted.name, k, seed, self.truth, run, trained, before)
 
     def _head(self, some: Numbers, seed: int) -> HeadFit:
         assert self.seen.features is not None
@@ -220,59 +232,28 @@ class _Comparison:
         )
 
     def _trained(
-        self,
-        wanted: Strategy,
-        k: int | str,
-        seed: int,
-        some: Numbers,
-        fit: HeadFit,
-        probing: float,
-        share: float,
-    ) -> Outcome:
-        from regraft.training.averaging import put
-        from regraft.training.judging import logits_of
+        self, wanted: Strategy, k: int | str, seed: int, some: Numbers, fit: HeadFit, share: float
+    ) -> tuple["Training", "Trained"]:
+        """The run of a strategy, with as many steps as its share of the time allows."""
+        from regraft.training.terms import Execution
         from regraft.training.tuning import ready
 
-        lesson, held = self._lesson(some), self._held()
+        lesson, r = self._lesson(some), self.recipe
         temperature = fit_temperature(fit.left_out, lesson.labels)
-        begun = ready(
-            wanted,
-            self.row,
-            self.one.spec,
-            fit.head,
-            temperature,
-            lesson,
-            self._plan(wanted, len(some), seed, 1),
-            self.kind,
+        plan = self._plan(wanted, len(some), seed)
+        about = (self.row, self.one.spec, fit.head, temperature, lesson, plan, self.kind)
+        begun = ready(wanted, *about, engine=self.one.engine_name)
+        pace = begun.pace()
+        affordable = int((share - pace.before) / pace.step)
+        begun = replace(begun, plan=replace(plan, steps=max(1, min(plan.steps, affordable))))
+        begun.fill(self.progress)
+        run = begun.training(
+            held=begun.taken(self._held),
+            execution=Execution(workers=r.workers or 0, micro=r.micro_batch, compiled=r.compile),
+            patience=r.patience or None,
+            progress=self.progress,
         )
-        affordable = int(share / begun.step_seconds())
-        steps = max(1, min(self._steps(len(some), begun.plan.batch), affordable))
-        begun = replace(begun, plan=replace(begun.plan, steps=steps))
-        run = begun.training(held=held, patience=None, progress=self.progress)
-        trained = run.run()
-        if trained.average is not None:
-            put(run.model, trained.average)
-        answer = logits_of(run.model, held.pixels, run.device).argmax(1)
-        before = probing if wanted.head == "ridge" else 0.0
-        curve = [
-            {
-                "seconds": before + p.seconds,
-                "accuracy": p.held_accuracy if p.average_accuracy is None else p.average_accuracy,
-            }
-            for p in trained.curve
-        ]
-        if run.start is not None:
-            curve.insert(0, {"seconds": before, "accuracy": run.start.accuracy})
-        return Outcome(
-            wanted.name,
-            k,
-            seed,
-            answer == self.truth,
-            answer,
-            before + trained.seconds,
-            tuple(curve),
-            tuple(trained.warnings),
-        )
+        return run, run.run()
 
     def _lesson(self, some: Numbers) -> "Lesson":
         from regraft.training.tuning import Lesson
@@ -281,22 +262,28 @@ class _Comparison:
         whole = Lesson(paths, self.seen.shas, self.learning.targets, len(self.data.classes))
         return whole.some(some)
 
+    @cached_property
     def _held(self) -> "Held":
         from regraft.training.tuning import Lesson, held_back
 
-        if not hasattr(self, "_held_pixels"):
-            paths = self.measured.table["path"].to_list()
-            lesson = Lesson(paths, self.held_seen.shas, self.truth, len(self.data.classes))
-            self._held_pixels = held_back(lesson, self.kind, self.one.spec)
-        return self._held_pixels
+        paths = self.measured.table["path"].to_list()
+        lesson = Lesson(paths, self.held_seen.shas, self.truth, len(self.data.classes))
+        return held_back(lesson, self.kind, self.one.spec)
 
-    def _plan(self, wanted: Strategy, n: int, seed: int, steps: int) -> Plan:
-        from regraft.training.start import settings_of
+    def _plan(self, wanted: Strategy, n: int, seed: int) -> Plan:
+        r, batch = self.recipe, self.recipe.batch or small_batch(n)
+        plan = drafted(Turn(wanted), r, self.one.spec.size, self._steps(n, batch), batch, seed)
+        return plan if r.augment is not None else with_usual(plan, self._usual)
 
-        given = {name: getattr(self.recipe, name) for name in PLANNED}
-        own = settings_of(wanted, {k: v for k, v in given.items() if v is not None})
-        own |= {"batch": self.recipe.batch or int(np.clip(n // 10, 8, 32)), "seed": seed}
-        return Plan(**{**own, "size": self.one.spec.size, "steps": steps})
+    @cached_property
+    def _usual(self) -> str:
+        """The usual augmentation as far as it suits the examples to learn from."""
+        n = len(self.learning)
+        own = Learning(np.arange(n), self.learning.targets, np.arange(n), len(self.data.classes))
+        train, held = divided(own, self.recipe.seed)
+        some = np.random.default_rng(self.recipe.seed).permutation(held)[:ASKED]
+        head = self._head(train, self.recipe.seed).head
+        return usual_augmentation(head, self.one, self.kind, self._lesson(some))
 
     def _steps(self, n: int, batch: int) -> int:
         if self.recipe.steps is not None:

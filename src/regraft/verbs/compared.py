@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,10 @@ from regraft.evaluation.intervals import bootstrap
 from regraft.recipe import Recipe
 from regraft.training.strategies import Strategy
 from regraft.verbs.evaluate import counts
+
+if TYPE_CHECKING:
+    from regraft.training.loop import Training
+    from regraft.training.terms import Trained
 
 Numbers = npt.NDArray[np.int64]
 ALL = "all"
@@ -40,6 +44,39 @@ class Outcome:
     def accuracy(self) -> float:
         """Share of right answers."""
         return float(self.right.mean())
+
+
+def outcome_of(
+    name: str,
+    labels: int | str,
+    seed: int,
+    truth: Numbers,
+    run: "Training",
+    trained: "Trained",
+    before: float,
+) -> Outcome:
+    """Of a run, by its last weights, averaged where it averages.
+
+    before  seconds until training began
+    """
+    from regraft.training.averaging import put
+    from regraft.training.judging import logits_of
+
+    if trained.average is not None:
+        put(run.model, trained.average)
+    assert run.held is not None
+    answer = logits_of(run.model, run.held.pixels, run.device).argmax(1)
+    curve = [
+        {
+            "seconds": before + p.seconds,
+            "accuracy": p.held_accuracy if p.average_accuracy is None else p.average_accuracy,
+        }
+        for p in trained.curve
+    ]
+    if run.start is not None:
+        curve.insert(0, {"seconds": before, "accuracy": run.start.accuracy})
+    seconds, warnings = before + trained.seconds, tuple(trained.warnings)
+    return Outcome(name, labels, seed, answer == truth, answer, seconds, tuple(curve), warnings)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.engines import lanes
 from regraft.backbones.features import Extractor, Pass, extractor, hash_files, pass_over
 from regraft.backbones.store import Store, Verdict
 from regraft.data.dataset import Dataset
@@ -30,9 +29,10 @@ from regraft.recipe import Recipe
 from regraft.transfer.block_weights import subsample
 from regraft.transfer.inputs import candidates, first_input, fitting, networks
 from regraft.verbs.evaluate import measure
+from regraft.verbs.forecast import Forecast
 from regraft.verbs.ground import Ground
 from regraft.verbs.kept import kept_head
-from regraft.verbs.ladder import climbed, forget, perhaps, refusals, refuse_wrong
+from regraft.verbs.ladder import climbed, forget, perhaps, refusals
 from regraft.verbs.looked import looked
 from regraft.verbs.prepare import Prepared, prepare
 from regraft.verbs.rungs import (
@@ -47,17 +47,16 @@ from regraft.verbs.rungs import (
     rows,
     side_by_side,
 )
+from regraft.verbs.settings import refuse_wrong_settings
 from regraft.verbs.shown import illustrated, label_suspects
-from regraft.verbs.told import left_out, record, tried
+from regraft.verbs.told import how_trained, left_out, record, tried
 
 GLANCED_AT = 48  # files whose size tells which input to begin with
 COMPARED_ON = 512  # learning examples on which inputs are compared
 BETTER = 0.98  # of the error: what another input must reach to be taken
 PICTURES = 40  # of findings in the report
 TO_OPEN = 15.0  # seconds that opening and measuring another network may take
-NOMINAL = 75.0  # 10⁹ operations a second and core: what a plain x86 server core reaches
 DEFAULT_BUDGET = Recipe.budget
-UNKNOWN_GFLOPS = 4.0  # of a network that the catalog does not know: about a ResNet-50's
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -146,18 +145,15 @@ class _Run:
     started: float = field(default_factory=time.monotonic)
     chosen: dict[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
-    planned: float = 0.0  # seconds, by forecast
     training: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, source: Any) -> Fitted:
         self._list(source)
         networks_to_try = networks(self.recipe, self.kind.views)
-        refuse_wrong(self.recipe)
-        if self.recipe.augment is not None:
-            self.kind.augmentations(self.recipe.augment)
+        refuse_wrong_settings(self.recipe, self.kind, networks_to_try)
         self._read()
         first = self._first_extractor(networks_to_try[0])
-        self.planned += self._forecast(first.row, first.spec)
+        self.forecast.plan(self.forecast.seconds(first.row, first.spec))
         seen = self._pass(first)
         prepared = self._prepare(seen)
         kept = positions(self.dataset, prepared.dataset)
@@ -166,7 +162,7 @@ class _Run:
         spent = self.timings["features"]
         rungs = [self._climb((first,), rows(seen, kept), learning, spent)]
         for row in networks_to_try[1:]:
-            if self.recipe.backbone or self._affordable(row, row.spec, TO_OPEN):
+            if self.recipe.backbone or self.forecast.affords(row, row.spec, TO_OPEN):
                 rungs.append(self._another(row, first, kept, learning))
         if len(rungs) > 1:
             together = self._timed(
@@ -200,8 +196,12 @@ class _Run:
         choice = first_input(
             row, self.recipe, [*map(self.kind.natural_size, glance.facts.values())]
         )
+        one = self._open(row, choice.spec)
+        self.forecast = Forecast(len(self.files), _for_probes(self.recipe.budget))
+        self.forecast.learn(one)
+        choice = self.forecast.first(choice, row, self.recipe)
         self.chosen |= choice.reasons
-        return self._open(row, choice.spec)
+        return one if choice.spec == one.spec else _at(one, choice.spec)
 
     def _open(self, row: CatalogRow, spec: InputSpec) -> Extractor:
         made = self._timed("opening the network", extractor, row, spec, self.recipe.engine)
@@ -248,7 +248,7 @@ class _Run:
         best, least = first, error(features_of(seen)[place], seen.widths)
         for choice in candidates(first.row, first.spec, self.recipe):
             other = _at(first, choice.spec)
-            if not self._affordable(other.row, other.spec):
+            if not self.forecast.affords(other.row, other.spec):
                 continue
             part = self._pass(other, place)
             if (found := error(part.features, part.widths)) < BETTER * least:
@@ -297,6 +297,7 @@ class _Run:
             folder=self.folder,
         )
         best, made, self.training = self._timed("training", climbed, ground)
+        self.chosen |= {f"training, {run['name']}": how_trained(run) for run in self.training}
         return best, made
 
     def _finish(
@@ -350,25 +351,10 @@ class _Run:
             spent = time.perf_counter() - before
             self.timings[stage] = self.timings.get(stage, 0) + spent
 
-    def _affordable(self, row: CatalogRow, spec: InputSpec, more: float = 0.0) -> bool:
-        """Whether features of all files by another network or input fit into the budget.
 
-        A forecast from counts alone: a clock would let the same run choose differently next time.
-        """
-        wanted = more + self._forecast(row, spec)
-        if self.planned + wanted > self._for_probes():
-            return False
-        self.planned += wanted
-        return True
-
-    def _for_probes(self) -> float:
-        """Seconds of the budget that probes may take: all of a short one, a third of a long one."""
-        return min(self.recipe.budget, max(DEFAULT_BUDGET, self.recipe.budget / 3))
-
-    def _forecast(self, row: CatalogRow, spec: InputSpec) -> float:
-        """Seconds for the features of all files, at NOMINAL speed."""
-        pixels = (spec.size / row.spec.size) ** 2 * len(spec.views)
-        return len(self.files) * pixels * (row.gflops or UNKNOWN_GFLOPS) / (NOMINAL * lanes())
+def _for_probes(budget: float) -> float:
+    """Seconds of the budget that probes may take: all of a short one, a third of a long one."""
+    return min(budget, max(DEFAULT_BUDGET, budget / 3))
 
 
 def _at(first: Extractor, spec: InputSpec) -> Extractor:

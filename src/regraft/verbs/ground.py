@@ -1,8 +1,11 @@
 """What the upper rungs stand on, and which examples are held back to judge them by."""
 
+import hashlib
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -39,22 +42,36 @@ class Ground:
     until: float
     folder: Path | None = None
 
+    @cached_property
+    def key(self) -> str:
+        """Short name of what is asked, of which examples and network; not of the time it may take.
+
+        A run goes on with what was noted under the same key.
+        """
+        asked = {k: v for k, v in self.recipe.to_dict().items() if k not in ("budget", "source")}
+        learned = sorted(self.shas[int(i)] for i in self.learning.place)
+        text = json.dumps([asked, self.single.extractors[0].fingerprint, learned], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
 
 def divided(learning: Learning, seed: int) -> tuple[Numbers, Numbers]:
     """Rows to train on and rows to hold back: stratified, groups kept together.
 
     A tenth is held back of 1,000 or more, a fifth of 200 or more, else a quarter. A class with
-    nothing to train on gets its rows back.
+    nothing to train on gets its rows back, with their groups.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     n = len(learning.labels)
-    folds = min(10 if n >= 1000 else 5 if n >= 200 else 4, len(np.unique(learning.groups)))
+    commonest = int(np.bincount(learning.labels).max(initial=0))
+    wanted = 10 if n >= 1000 else 5 if n >= 200 else 4
+    folds = min(wanted, len(np.unique(learning.groups)), commonest)
     if folds < 2:
         return np.arange(n), np.arange(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes with fewer examples than folds: see below
         split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         train, held = next(split.split(learning.labels, learning.labels, learning.groups))
-    lost = ~np.isin(learning.labels[held], np.unique(learning.labels[train]))
+    missing = ~np.isin(learning.labels[held], np.unique(learning.labels[train]))
+    lost = np.isin(learning.groups[held], np.unique(learning.groups[held[missing]]))
     return np.sort(np.append(train, held[lost])), held[~lost]

@@ -88,7 +88,7 @@ def tried(
     ]
     for rung in rungs:
         score = _accuracy(truth, rung.head.scores(rung.features[held]), recipe)
-        rows.append(_rung_row(rung, rung is best, score))
+        rows.append(_rung_row(rung, rung is best, score) | _held_score(rung, recipe))
     return rows
 
 
@@ -120,6 +120,13 @@ def _rung_row(rung: Rung, kept: bool, score: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _held_score(rung: Rung, recipe: Recipe) -> dict[str, Any]:
+    """On the examples that were held back for choosing, where it was judged on some."""
+    if rung.judged.how != HELD_BACK:
+        return {}
+    return {"held_score": _accuracy(rung.judged.labels, rung.judged.scores, recipe)}
+
+
 def _baselines(
     best: Rung, learning: Learning, held: Numbers, data: Dataset, recipe: Recipe, store: Store
 ) -> Iterator[tuple[Baseline, float]]:
@@ -149,6 +156,18 @@ def _accuracy(truth: Any, scores: Any, recipe: Recipe) -> dict[str, Any]:
         truth, sure, metrics=["accuracy"], resamples=recipe.resamples, seed=recipe.seed
     )
     return found["accuracy"].to_dict()
+
+
+def how_trained(run: Mapping[str, Any]) -> str:
+    """The settings of one run of training, in a line."""
+    plan = run["plan"]
+    weights = "all classes alike" if plan["weights"] == "none" else f"classes by {plan['weights']}"
+    return (
+        f"{plan['size']} px, {run['steps']:,} steps of {plan['batch']}, {plan['optimiser']} at "
+        f"{plan['rate']:.2g} ({plan['schedule']}), loss {plan['loss']}, "
+        f"{plan['sampling']} sampling, {weights}, "
+        f"augmentation {plan['augment']}, BatchNorm {plan['norm']}, {plan['precision']}"
+    )
 
 
 def left_out(data: Dataset) -> list[dict[str, str]]:

@@ -1,0 +1,90 @@
+"""How long features take: by counts and by what this machine was once measured to do.
+
+No clock is asked on the way, so the same run chooses the same again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from regraft.backbones.catalog import CatalogRow
+from regraft.backbones.engines import lanes
+from regraft.backbones.features import Extractor
+from regraft.modalities.spec import InputSpec
+from regraft.recipe import Recipe
+from regraft.transfer.inputs import Choice, fitting
+
+NOMINAL = 75.0  # 10⁹ operations a second and core: what a plain x86 server core reaches
+UNKNOWN_GFLOPS = 4.0  # of a network that the catalog does not know: about a ResNet-50's
+BESIDE = 0.7  # of the engine's rate: what is left of it with decoding beside
+SMALLER = (1.0, 0.72, 0.57, 0.43)  # sizes to begin with, as shares of the network's own
+FIRST = 0.6  # of the time for probes that the first pass may take
+
+
+@dataclass
+class Forecast:
+    """Of the probes of one fit.
+
+    files    number of examples
+    budget   seconds that probes may take
+    speed    10⁹ operations a second
+    planned  seconds of what was decided so far
+    """
+
+    files: int
+    budget: float
+    speed: float = 0.0
+    planned: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.speed = self.speed or NOMINAL * lanes()
+
+    def learn(self, one: Extractor) -> None:
+        """Take over the speed of a network whose rate was measured."""
+        if one.rate is not None:
+            self.speed = BESIDE * one.rate * _operations(one.row, one.spec, 1)
+
+    def seconds(self, row: CatalogRow, spec: InputSpec) -> float:
+        """For the features of all files."""
+        return self.files * _operations(row, spec, len(spec.views)) / self.speed
+
+    def plan(self, seconds: float) -> None:
+        self.planned += seconds
+
+    def affords(self, row: CatalogRow, spec: InputSpec, more: float = 0.0) -> bool:
+        """Whether features of all files by another network or input fit in; then they are planned.
+
+        more  seconds that it takes besides
+        """
+        wanted = more + self.seconds(row, spec)
+        if self.planned + wanted > self.budget:
+            return False
+        self.plan(wanted)
+        return True
+
+    def first(self, choice: Choice, row: CatalogRow, recipe: Recipe) -> Choice:
+        """The input to begin with, or the largest smaller one for which there is time."""
+        if recipe.size is not None or self._fits(row, choice.spec):
+            return choice
+        sizes = [*_smaller(row, choice.spec.size)]
+        size = next((s for s in sizes if self._fits(row, choice.spec.at(s))), sizes[-1])
+        needed = self.seconds(row, choice.spec)
+        why = (
+            f"{size} px: {self.files:,} pictures at {choice.spec.size} px would take about "
+            f"{needed:.0f} s"
+        )
+        return replace(choice, spec=choice.spec.at(size), reasons=choice.reasons | {"size": why})
+
+    def _fits(self, row: CatalogRow, spec: InputSpec) -> bool:
+        return self.seconds(row, spec) <= FIRST * self.budget
+
+
+def _operations(row: CatalogRow, spec: InputSpec, views: int) -> float:
+    """10⁹ operations for one example."""
+    return (row.gflops or UNKNOWN_GFLOPS) * (spec.size / row.spec.size) ** 2 * views
+
+
+def _smaller(row: CatalogRow, size: int) -> Iterator[int]:
+    """Sizes from one downwards."""
+    for share in SMALLER:
+        if (other := fitting(row, round(size * share / 32) * 32)) <= size:
+            yield other

@@ -1,0 +1,67 @@
+"""What a recipe asks of training, and whether it can be obeyed: told before any work."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from regraft.backbones.catalog import CatalogRow
+from regraft.errors import UsageError
+from regraft.modalities.base import Modality
+from regraft.recipe import Recipe
+from regraft.training.strategies import refusal, strategy
+
+# Fields that a plan takes over.
+PLANNED = (
+    *("rate", "optimiser", "schedule", "loss", "augment", "sampling", "weights", "norm"),
+    *("weight_decay", "average", "precision", "clip", "warmup", "frozen"),
+)
+
+
+def refuse_wrong_settings(recipe: Recipe, kind: Modality, rows: Sequence[CatalogRow]) -> None:
+    """Raise UsageError, before any work, for settings of training that could not be obeyed.
+
+    rows  the networks that will be tried
+    """
+    mistakes: list[str] = []
+    for check in _checks(recipe, kind, rows):
+        try:
+            check()
+        except UsageError as error:
+            mistakes += error.mistakes
+    if recipe.strategy and not any(map(trains, recipe.strategy)):
+        mistakes += [f"{name}: has no use where nothing is trained" for name in asked(recipe)]
+    if mistakes:
+        raise UsageError(*mistakes)
+
+
+def _checks(
+    recipe: Recipe, kind: Modality, rows: Sequence[CatalogRow]
+) -> Iterator[Callable[[], object]]:
+    """What reads each setting that was set; nothing heavy is imported for those that were not."""
+    yield from (partial(_offered, name, rows) for name in recipe.strategy)
+    if recipe.augment is not None:
+        yield partial(kind.augmentations, recipe.augment)
+    if own := {name: getattr(recipe, name) for name in (*PLANNED, "log") if getattr(recipe, name)}:
+        from regraft.training.readable import READ
+
+        yield from (partial(READ[name], value) for name, value in own.items() if name in READ)
+
+
+def _offered(name: str, rows: Sequence[CatalogRow]) -> None:
+    """Raise UsageError where none of the networks can be trained so."""
+    reasons = [refusal(strategy(name), row) for row in rows]
+    if reasons and all(reasons):
+        raise UsageError(f"strategy: {reasons[0]}")
+
+
+def asked(recipe: Recipe) -> list[str]:
+    """Names of the settings of training that the user has set."""
+    names = (*PLANNED, "epochs", "steps", "batch")
+    return [name for name in names if getattr(recipe, name) is not None]
+
+
+def trains(name: str) -> bool:
+    """Whether anything moves in a strategy; an unknown name is a mistake told elsewhere."""
+    try:
+        return strategy(name).trains
+    except UsageError:
+        return True
