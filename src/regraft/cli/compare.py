@@ -8,7 +8,6 @@ import typer
 from regraft.cli import outputs
 from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import (
-    Backbones,
     Engine,
     Group,
     Label,
@@ -18,33 +17,42 @@ from regraft.cli.options import (
     Source,
     SplitColumn,
     given,
+    network_names,
     several,
 )
 from regraft.cli.tables import table
-from regraft.errors import UsageError
 
 if TYPE_CHECKING:
     from regraft.verbs.compare import Comparison
 
 BUDGET = "10min"
 
+Strategies = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Several times or with commas; by default scratch, copy, probe and lp-ft.",
+    ),
+]
+Amounts = Annotated[
+    list[str] | None,
+    typer.Option(metavar="N", help="Also with so many examples of each class: learning curves."),
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Pretrained network; see: regraft backbones.",
+        autocompletion=network_names,
+    ),
+]
+
 
 def compare(
     voice: Voice,
     source: Source,
-    strategies: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Several times or with commas; by default scratch, copy, probe and lp-ft.",
-        ),
-    ] = None,
-    labels: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="N", help="Also with so many examples of each class: learning curves."
-        ),
-    ] = None,
+    strategies: Strategies = None,
+    labels: Amounts = None,
     seeds: Annotated[
         list[str] | None, typer.Option(metavar="N", help="Several times or with commas.")
     ] = None,
@@ -54,7 +62,7 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where to write; by default ./NAME.out")
     ] = None,
-    backbone: Backbones = None,
+    backbone: Backbone = None,
     size: Size = None,
     engine: Engine = None,
     label: Label = None,
@@ -68,11 +76,11 @@ def compare(
     import regraft
 
     settings = _settings(label, group, path_column, root, split_column) | training
-    network = {"backbone": several(backbone), "size": size, "engine": engine, "budget": budget}
+    network = {"backbone": backbone, "size": size, "engine": engine, "budget": budget}
     asked: dict[str, Any] = {
         "strategies": several(strategies),
-        "labels": _numbers("--labels", labels),
-        "seeds": _numbers("--seeds", seeds),
+        "labels": _numbers(labels),
+        "seeds": _numbers(seeds),
     }
     folder = out or outputs.default_folder(source)
     with outputs.made(folder):
@@ -98,11 +106,9 @@ def _settings(
     return columns | {"root": None if root is None else str(root)}
 
 
-def _numbers(option: str, texts: list[str] | None) -> tuple[int, ...]:
-    try:
-        return tuple(int(text) for text in several(texts))
-    except ValueError:
-        raise UsageError(f"{option}: expected whole numbers, got {texts}") from None
+def _numbers(texts: list[str] | None) -> tuple[int | str, ...]:
+    """Whole numbers; other text stays, to be told with everything else that is wrong."""
+    return tuple(int(text) if text.isdecimal() else text for text in several(texts))
 
 
 def _show(voice: Voice, found: "Comparison") -> None:

@@ -137,6 +137,7 @@ def fit(
 
 
 def _fitted(voice: Voice, asked: "Recipe", folder: Path, resume: bool) -> Reply:
+    from regraft.training.devices import is_first
     from regraft.verbs.fit import fit_and_report
 
     with outputs.made(folder):
@@ -144,6 +145,8 @@ def _fitted(voice: Voice, asked: "Recipe", folder: Path, resume: bool) -> Reply:
         fitted = fit_and_report(
             asked.source, asked, progress=voice.progress, run=run, resume=resume
         )
+        if not is_first():  # of several processes under torchrun
+            return Reply({})
         paths = outputs.save(fitted, folder)
     outputs.show(voice, fitted, paths)
     return Reply(outputs.document(fitted, folder, paths))

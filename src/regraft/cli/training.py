@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from regraft.recipe import FIND
-
 PANEL = "Training"
 
 
@@ -18,7 +16,11 @@ def _option(text: str, metavar: str, *names: str) -> typer.models.OptionInfo:
 
 
 def _rate(text: str) -> float | str:
-    return text if text == FIND else float(text)
+    """A number, or text that the recipe takes or tells with everything else that is wrong."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 OPTIONS: dict[str, Any] = {

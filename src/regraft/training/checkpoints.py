@@ -16,6 +16,7 @@ from torch import Tensor
 
 from regraft.errors import BundleError, StorageError, UsageError
 from regraft.export.bundle import read_bundle, write_bundle
+from regraft.training.devices import is_first
 
 LOCK_SECONDS = 0.5  # that a second run waits for the first one's lock
 LEFT_BY_KILLS = ".*.checkpoint.*.tmp"  # written half: `write_atomically` names them so
@@ -96,12 +97,17 @@ class Checkpoints:
 
 @contextmanager
 def run_folder(folder: Path) -> Iterator[Path]:
-    """The folder of a run, made when missing, for one process alone; a killed one frees it.
+    """The folder of a run, made when missing, for one run alone; a killed one frees it.
+
+    Of several processes that train together the first holds it for all.
 
     Raises UsageError where another run is in it, StorageError where it cannot be written.
     """
     from filelock import FileLock, Timeout
 
+    if not is_first():
+        yield folder
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")

@@ -34,6 +34,7 @@ class Prefix(nn.Module):
         self.own = names[: names.index(boundary) + 1]
         self.width = sum(network.block_widths[: len(self.own)])
         self._given = torch.zeros(0)
+        self.eval()
         self.network.module.get_submodule(boundary).register_forward_hook(self._keep)
         with torch.no_grad():
             self(torch.zeros(1, self.size, self.size, 3, dtype=torch.uint8))

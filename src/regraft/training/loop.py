@@ -16,18 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from regraft.errors import TrainingStopped
+from regraft.errors import TrainingStopped, UsageError
 from regraft.modalities.augment import mixed
 from regraft.progress import Progress, Quiet
 from regraft.training.averaging import Average, State, copied, moving, put
 from regraft.training.checkpoints import Checkpoints
-from regraft.training.devices import fabric_for
+from regraft.training.devices import fabric_for, largest, total
 from regraft.training.examples import Batch, Steps, loader
 from regraft.training.folding import folded
 from regraft.training.interrupts import Interrupts
 from regraft.training.judging import Held, Score
 from regraft.training.logs import Log
 from regraft.training.losses import LOSSES, loss, parse_setting
+from regraft.training.norms import free
 from regraft.training.optimisers import optimiser, set_rate
 from regraft.training.plan import Plan
 from regraft.training.resuming import checkpoint_of, go_on
@@ -70,6 +71,11 @@ class Training:
         self.execution, self.checkpoints = execution or Execution(), checkpoints
         self.logs, self.progress = logs, progress or Quiet()
         self.fabric = fabric or fabric_for(plan.precision)
+        if plan.batch < self.fabric.world_size:
+            raise UsageError(
+                f"batch: {plan.batch} is less than one example for each of "
+                f"{self.fabric.world_size} processes"
+            )
         self.device = self.fabric.device
         self.model = model
         self.learning = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
@@ -122,8 +128,8 @@ class Training:
             if self.start is None:
                 self.start = self._score()
             clock, saved = time.monotonic(), time.monotonic()
-            for batch in self._batches():
-                if self._over() or interrupts.asked or self._has_ended():
+            for batch in self.batches(range(self.step, self.plan.steps), self.plan.seed):
+                if self._stops(interrupts):
                     break
                 with self._named(batch):
                     self._one_step(batch)
@@ -153,16 +159,11 @@ class Training:
 
     # --- one step --------------------------------------------------------------------------------
 
-    def _batches(self) -> Iterator[Batch]:
-        steps = Steps(
-            self.material.labels,
-            self.plan.batch,
-            range(self.step, self.plan.steps),
-            self.plan.seed,
-            self.plan.sampling,
-            (self.fabric.global_rank, self.fabric.world_size),
-        )
-        yield from loader(self.material.examples, steps, self.execution.workers)
+    def batches(self, steps: range, seed: int) -> Iterator[Batch]:
+        """Of each step what this process learns from."""
+        labels, share = self.material.labels, (self.fabric.global_rank, self.fabric.world_size)
+        turns = Steps(labels, self.plan.batch, steps, seed, self.plan.sampling, share)
+        yield from loader(self.material.examples, turns, self.execution.workers)
 
     def _one_step(self, batch: Batch) -> None:
         self._set_mode()
@@ -173,8 +174,8 @@ class Training:
         self._move()
         if self.average is not None:
             self.average.take(self.moving())
-        self.losses[0] += float(losses.sum())
-        self.losses[1] += len(losses)
+        self.losses[0] += total(self.fabric, losses.sum())
+        self.losses[1] += self.plan.batch
 
     def _move(self) -> None:
         self.optimiser.step()
@@ -190,22 +191,26 @@ class Training:
         return float(losses.mean())
 
     def rehearse(self, batch: Batch) -> None:
-        """A step forwards and backwards that moves nothing."""
+        """A step forwards and backwards that no parameter moves by."""
         self._set_mode()
         self._backward(batch)
         self.optimiser.zero_grad(set_to_none=True)
 
     @contextmanager
     def rehearsing(self) -> Iterator[None]:
-        """While it is entered, steps take the time that they take in `run`."""
-        with self._folded():
-            yield
+        """While it is entered, steps take the time that they take in `run`; all is put back."""
+        start = copied(self.moving() | dict(self.model.named_buffers()))
+        try:
+            with self._folded():
+                yield
+        finally:
+            put(self.model, start)
 
     def _set_mode(self) -> None:
         """Evaluation mode but for what the plan lets free; groups that have thawed learn."""
         self.model.train(self.plan.norm == "free")
         if self.plan.norm == "free":
-            _free(self.model)
+            free(self.model)
         for part in self.parts:
             for parameter in part.parameters:
                 parameter.requires_grad_(self.step >= part.from_step)
@@ -239,7 +244,8 @@ class Training:
             last = i == len(pieces) - 1
             with self.fabric.no_backward_sync(self.network, enabled=not last), self._random(i):
                 losses = self.loss(self.network(some).float(), truth)
-                self.fabric.backward(losses.sum() / len(pixels))
+                # The mean over the whole batch: the mean of gradients is taken over processes.
+                self.fabric.backward(losses.sum() * self.fabric.world_size / self.plan.batch)
             yield losses.detach()
 
     @contextmanager
@@ -307,9 +313,8 @@ class Training:
     def _look(self) -> None:
         """Note where the run is; does not change where it goes, but for its early end."""
         now, mean = self._score(), self._score(self.average.state) if self.average else None
-        total, count = self.losses
+        loss = self.losses[0] / max(self.losses[1], 1)
         self.losses = [0.0, 0]
-        loss = total / max(count, 1)
         self.curve.append(
             Point(
                 step=self.step,
@@ -365,6 +370,14 @@ class Training:
             go_on(self, found)
             self.progress.say(f"{self.plan.strategy}: goes on after step {self.step:,}")
 
+    def _stops(self, interrupts: Interrupts) -> bool:
+        """Whether no step begins any more; all processes end after the same one."""
+        own = int(self._over() or self._has_ended()), interrupts.asked or 0
+        over, asked = largest(self.fabric, *own)
+        if asked:
+            interrupts.asked = asked
+        return bool(over or asked)
+
     def _over(self) -> bool:
         until = self.execution.until
         return until is not None and time.monotonic() >= until
@@ -379,9 +392,3 @@ class Training:
             seconds=self.seconds,
             warnings=self.warnings,
         )
-
-
-def _free(model: nn.Module) -> None:
-    """Training mode for real: `FrozenNetwork.train` keeps itself in evaluation mode."""
-    for part in model.modules():
-        part.training = True

@@ -20,6 +20,12 @@ def batch_norms(module: nn.Module) -> Iterator[Any]:
     return (part for part in found if part.running_mean is not None)
 
 
+def free(module: nn.Module) -> None:
+    """Training mode for real: `FrozenNetwork.train` keeps itself in evaluation mode."""
+    for part in module.modules():
+        part.training = True
+
+
 def norm_parameters(module: nn.Module) -> set[str]:
     """Names of the weights and biases of all normalisation layers, torch's and libraries' own."""
     return {

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def checkpoint_of(run: "Training") -> Checkpoint:
     """Weights, average, best, optimiser, schedule, curve and position."""
-    tensors = {f"model/{name}": t for name, t in run.moving().items()}
+    model = run.moving() | dict(run.model.named_buffers())  # those that count as well
+    tensors = {f"model/{name}": t for name, t in model.items()}
     if run.average:
         tensors |= {f"average/{name}": t for name, t in run.average.state.items()}
     if run.best:

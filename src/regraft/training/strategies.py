@@ -104,8 +104,9 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             ),
             Strategy(
                 "lp-ft",
-                "from the closed-form head on, every weight, the shallow ones slowly; BatchNorm "
-                "frozen, weights averaged",
+                "from the closed-form head on, all but the shallowest weights, the shallow ones "
+                "slowly; BatchNorm frozen, weights averaged",
+                settings={"shallow": 0.1, "frozen": 0.3},
                 gain=0.3,
                 needs="lp-ft",
                 source="Kumar et al. 2022, arXiv 2202.10054",

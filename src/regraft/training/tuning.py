@@ -107,9 +107,8 @@ class Ready:
         """What the run takes, by a rehearsal; nothing moves."""
         parts = parts_that_learn(self.model, self.wanted, self.row, self.plan)
         run = Training(self.model, parts, self.plan, self.material)
-        steps = Steps(self.material.labels, self.plan.batch, range(TIMED + 1), self.plan.seed)
         begin = time.perf_counter()
-        batches = list(loader(self.material.examples, steps))
+        batches = list(run.batches(range(TIMED + 1), self.plan.seed))
         loading = (time.perf_counter() - begin) / len(batches)
         with run.rehearsing():
             run.rehearse(batches[0])

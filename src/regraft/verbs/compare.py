@@ -6,7 +6,7 @@ averages) are what counts.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from regraft.backbones.features import Extractor, extractor, pass_over
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
-from regraft.data.sources import check_learnable
+from regraft.data.sources import check_learnable, load
 from regraft.errors import StorageError, UsageError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.modalities import modality
@@ -26,22 +26,23 @@ from regraft.progress import Progress, Quiet
 from regraft.recipe import FIND, Recipe
 from regraft.storage import write_atomically
 from regraft.training.plan import Plan
-from regraft.training.strategies import Strategy, refusal, strategy
+from regraft.training.strategies import Strategy, strategy
 from regraft.transfer.inputs import first_input, networks
 from regraft.transfer.probe import HeadFit
 from regraft.verbs.augmenting import ASKED, usual_augmentation, with_usual
-from regraft.verbs.compared import ALL, Outcome, Telling, outcome_of
+from regraft.verbs.compared import ALL, BUDGET, Outcome, Telling, outcome_of
 from regraft.verbs.ground import divided
 from regraft.verbs.kept import kept_head
 from regraft.verbs.planning import Turn, drafted, small_batch
-from regraft.verbs.prepare import load
+from regraft.verbs.prepare import prepare
 from regraft.verbs.rungs import Learning
+from regraft.verbs.settings import refuse_wrong_settings
 
 if TYPE_CHECKING:
     from regraft.training.judging import Held
     from regraft.training.loop import Training
     from regraft.training.terms import Trained
-    from regraft.training.tuning import Lesson
+    from regraft.training.tuning import Lesson, Ready
 
 Numbers = npt.NDArray[np.int64]
 
@@ -102,10 +103,9 @@ def compare(
 
     Raises UsageError with all that is wrong, DataError.
     """
-    asked = (recipe or Recipe(budget=600.0)).changed(**settings)
     if isinstance(data, str | Path):
-        asked = asked.changed(source=str(data))
-    _refuse(asked, strategies, labels, seeds)
+        settings["source"] = str(data)
+    asked = _asked(recipe or Recipe(budget=BUDGET), settings, strategies, labels, seeds)
     opened = store or Store()
     try:
         return _Comparison(asked, opened, progress or Quiet()).run(data, strategies, labels, seeds)
@@ -114,25 +114,60 @@ def compare(
             opened.close()
 
 
-def _refuse(
-    recipe: Recipe, strategies: Sequence[str], labels: Sequence[int], seeds: Sequence[int]
-) -> None:
-    mistakes: list[str] = []
+def _asked(
+    recipe: Recipe,
+    settings: dict[str, Any],
+    strategies: Sequence[str],
+    labels: Sequence[int],
+    seeds: Sequence[int],
+) -> Recipe:
+    """The recipe with its settings. Raises UsageError with all that is wrong or has no use."""
+    mistakes = [*_wrong_names(strategies), *_wrong_numbers(labels, seeds)]
+    try:
+        asked = recipe.changed(**settings)
+        mistakes += _useless(asked)
+    except UsageError as error:
+        mistakes += error.mistakes
+    if mistakes:
+        raise UsageError(*mistakes)
+    return asked
+
+
+def _wrong_names(strategies: Sequence[str]) -> Iterator[str]:
+    if not strategies:
+        yield "strategies: name one or several"
+    if len(set(strategies)) < len(strategies):
+        yield f"strategies: name each once, got {', '.join(strategies)}"
     for name in strategies:
         try:
             strategy(name)
         except UsageError as error:
-            mistakes += error.mistakes
-    if not strategies:
-        mistakes.append("strategies: name one or several")
+            yield from error.mistakes
+
+
+def _wrong_numbers(labels: Sequence[int], seeds: Sequence[int]) -> Iterator[str]:
     if any(type(k) is not int or k < 1 for k in labels):
-        mistakes.append(f"labels: expected whole numbers of 1 or more, got {list(labels)}")
+        yield f"labels: expected whole numbers of 1 or more, got {list(labels)}"
     if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
-        mistakes.append(f"seeds: expected whole numbers of 0 or more, got {list(seeds)}")
+        yield f"seeds: expected whole numbers of 0 or more, got {list(seeds)}"
+    for name, numbers in (("labels", labels), ("seeds", seeds)):
+        if len(set(map(str, numbers))) < len(numbers):
+            yield f"{name}: give each once, got {list(numbers)}"
+
+
+def _useless(recipe: Recipe) -> Iterator[str]:
+    """What a fit obeys and a comparison cannot."""
+    if recipe.strategy:
+        yield "strategy: is for fit; a comparison has strategies"
+    if recipe.log:
+        yield "log: is for fit; the record of a comparison has all curves"
+    if recipe.coverage != Recipe.coverage:
+        yield "coverage: is for fit: a comparison makes no sets"
     if recipe.rate == FIND:
-        mistakes.append(f"rate: {FIND} is for fit: a comparison is at the same rate for all")
-    if mistakes:
-        raise UsageError(*mistakes)
+        yield f"rate: {FIND} is for fit: a comparison is at the same rate for all"
+    for name in ("backbone", "views"):
+        if len(getattr(recipe, name)) > 1:
+            yield f"{name}: a comparison is of one, got {', '.join(getattr(recipe, name))}"
 
 
 class _Comparison:
@@ -149,47 +184,40 @@ class _Comparison:
         labels: Sequence[int],
         seeds: Sequence[int],
     ) -> Comparison:
-        self._read(source)
-        wanted = [self._offered(name) for name in strategies]
+        self._read(self._listed(source, strategies))
+        wanted = [strategy(name) for name in strategies]
         self._extract()
         amounts: list[int | str] = [*sorted(labels), ALL]
         jobs = [(one, k, seed) for k in amounts for seed in seeds for one in wanted]
         outcomes = []
         for i, (one, k, seed) in enumerate(jobs):
             training = sum(job[0].trains for job in jobs[i:])
-            share = (self.until - time.monotonic()) / max(1, training)
-            outcomes.append(self._outcome(one, k, seed, share))
+            now = time.monotonic()
+            until = now + (self.until - now) / max(1, training)
+            outcomes.append(self._outcome(one, k, seed, until))
             self.progress.say(f"{one.name}, {k} labels, seed {seed}: {outcomes[-1].accuracy:.1%}")
         told = Telling(self.data, self.measured, self.recipe, self.row.name, self.one.spec.size)
         return Comparison(told.record(wanted, outcomes), tuple(outcomes))
 
-    def _read(self, source: Any) -> None:
+    def _listed(self, source: Any, strategies: Sequence[str]) -> Dataset:
+        """The examples by name; what cannot be obeyed is refused before any is opened."""
         r = self.recipe
-        if isinstance(source, Dataset):
-            self.data = source
-        else:
-            self.data = load(
-                source,
-                label=r.label,
-                path_column=r.path_column,
-                group=r.group,
-                split=r.split,
-                root=r.root,
-                parts=r.parts,
-                seed=r.seed,
-                progress=self.progress,
-                store=self.store,
-            )
-        check_learnable(self.data.learning)
-        self.kind = modality(self.data.modality)
-        self.learning, self.measured = self.data.learning, self.data.held_out
+        columns: dict[str, Any] = {"label": r.label, "path_column": r.path_column, "group": r.group}
+        listed = load(source, split=r.split, root=r.root, **columns)
+        check_learnable(listed)
+        self.kind = modality(listed.modality)
         self.row = networks(r, self.kind.views)[0]
+        refuse_wrong_settings(r.changed(strategy=tuple(strategies)), self.kind, [self.row])
+        return listed
 
-    def _offered(self, name: str) -> Strategy:
-        wanted = strategy(name)
-        if reason := refusal(wanted, self.row):
-            raise UsageError(f"strategies: {reason}")
-        return wanted
+    def _read(self, listed: Dataset) -> None:
+        files = listed.table["path"].to_list()
+        looks = pass_over(files, self.kind, self.store, None, self.progress)
+        prepared = prepare(listed, looks, self.recipe)
+        self.data = prepared.dataset
+        check_learnable(self.data.learning)
+        self.learning, self.measured = self.data.learning, self.data.held_out
+        self.groups = prepared.left_out_together(self.learning)
 
     def _extract(self) -> None:
         """Frozen features of all examples: where the probe, and what starts from it, begin."""
@@ -208,7 +236,7 @@ class _Comparison:
         self.truth = self.measured.targets
         self.held_seen = pass_over(measured, self.kind, self.store, self.one, self.progress)
 
-    def _outcome(self, wanted: Strategy, k: int | str, seed: int, share: float) -> Outcome:
+    def _outcome(self, wanted: Strategy, k: int | str, seed: int, until: float) -> Outcome:
         some = drawn(self.learning.targets, k, seed)
         begin = time.perf_counter()
         fit = self._head(some, seed)
@@ -216,7 +244,7 @@ class _Comparison:
         if not wanted.trains:
             answer = fit.head.scores(self.held_seen.features).argmax(1)  # type: ignore[arg-type]
             return Outcome(wanted.name, k, seed, answer == self.truth, answer, probing)
-        run, trained = self._trained(wanted, k, seed, some, fit, share)
+        run, trained = self._trained(wanted, k, seed, some, fit, until)
         before = probing if wanted.head == "ridge" else 0.0
         return outcome_of(wanted.name, k, seed, self.truth, run, trained, before)
 
@@ -228,13 +256,14 @@ class _Comparison:
             self.learning.targets[some],
             classes=len(self.data.classes),
             widths=self.seen.widths,
+            groups=self.groups[some],
             seed=seed,
         )
 
     def _trained(
-        self, wanted: Strategy, k: int | str, seed: int, some: Numbers, fit: HeadFit, share: float
+        self, wanted: Strategy, k: int | str, seed: int, some: Numbers, fit: HeadFit, until: float
     ) -> tuple["Training", "Trained"]:
-        """The run of a strategy, with as many steps as its share of the time allows."""
+        """The run of a strategy, with as many steps as fit before `until` of time.monotonic()."""
         from regraft.training.terms import Execution
         from regraft.training.tuning import ready
 
@@ -243,13 +272,13 @@ class _Comparison:
         plan = self._plan(wanted, len(some), seed)
         about = (self.row, self.one.spec, fit.head, temperature, lesson, plan, self.kind)
         begun = ready(wanted, *about, engine=self.one.engine_name)
-        pace = begun.pace()
-        affordable = int((share - pace.before) / pace.step)
-        begun = replace(begun, plan=replace(plan, steps=max(1, min(plan.steps, affordable))))
+        held = begun.taken(self._held)
+        steps = min(plan.steps, _affordable(begun, held, until))
+        begun = replace(begun, plan=replace(plan, steps=steps))
         begun.fill(self.progress)
         run = begun.training(
-            held=begun.taken(self._held),
-            execution=Execution(workers=r.workers or 0, micro=r.micro_batch, compiled=r.compile),
+            held=held,
+            execution=Execution(r.workers or 0, r.micro_batch, until=until, compiled=r.compile),
             patience=r.patience or None,
             progress=self.progress,
         )
@@ -279,7 +308,7 @@ class _Comparison:
     def _usual(self) -> str:
         """The usual augmentation as far as it suits the examples to learn from."""
         n = len(self.learning)
-        own = Learning(np.arange(n), self.learning.targets, np.arange(n), len(self.data.classes))
+        own = Learning(np.arange(n), self.learning.targets, self.groups, len(self.data.classes))
         train, held = divided(own, self.recipe.seed)
         some = np.random.default_rng(self.recipe.seed).permutation(held)[:ASKED]
         head = self._head(train, self.recipe.seed).head
@@ -291,6 +320,33 @@ class _Comparison:
         if self.recipe.epochs is not None:
             return max(1, round(self.recipe.epochs * n / batch))
         return max(FEWEST_STEPS, round(EPOCHS * n / batch))
+
+
+def _affordable(begun: "Ready", held: "Held", until: float) -> int:
+    """Steps for which there is time beside the looks, of which a longer run has more."""
+    from regraft.training.loop import LOOKS
+
+    pace, plan = begun.pace(), begun.plan
+    look = _look_seconds(begun, held) * (2 if plan.average else 1)  # of the averaged weights too
+    left = until - time.monotonic() - pace.before - 2 * look  # at the start and for the answers
+    epoch = len(begun.material.labels) / plan.batch
+    steps = 1
+    for looks in range(LOOKS, 1, -1):
+        steps = int((left - looks * look) / pace.step)
+        if steps >= (looks - 0.5) * epoch:
+            break
+    return max(1, steps)
+
+
+def _look_seconds(begun: "Ready", held: "Held") -> float:
+    """Of one look at all examples, by one at a part of them."""
+    from regraft.training.judging import AT_ONCE, logits_of
+
+    some = held.pixels[:AT_ONCE]
+    device = next(begun.model.parameters()).device
+    start = time.perf_counter()
+    logits_of(begun.model, some, device)
+    return (time.perf_counter() - start) * len(held.pixels) / len(some)
 
 
 def drawn(labels: Numbers, k: int | str, seed: int) -> Numbers:

@@ -1,5 +1,6 @@
 """What a comparison found, as plain data for its page."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from regraft.evaluation.intervals import bootstrap
 from regraft.recipe import Recipe
 from regraft.training.strategies import Strategy
 from regraft.verbs.evaluate import counts
+from regraft.verbs.told import left_out
 
 if TYPE_CHECKING:
     from regraft.training.loop import Training
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 Numbers = npt.NDArray[np.int64]
 ALL = "all"
+BUDGET = 600.0  # seconds, by default
+NAMED = 8  # files in one sentence
+OPTIONS = {"weights": "class_weights", "split": "split_column"}  # where they have other names
+ONLY_IN_PYTHON = {"seed", "parts", "views", "licence", "resamples"}
 
 
 @dataclass(frozen=True)
@@ -106,10 +112,18 @@ class Telling:
             "size": self.size,
             "seeds": sorted({o.seed for o in outcomes}),
             "strategies": [self._told(one, outcomes) for one in wanted],
-            "warnings": sorted({f"{o.strategy}: {w}" for o in outcomes for w in o.warnings}),
+            "warnings": [*self._warnings(outcomes)],
+            "left_out": left_out(self.data),
             "recipe": self.recipe.to_dict(),
             "reproduce": [self._command(wanted, outcomes)],
         }
+
+    def _warnings(self, outcomes: Sequence[Outcome]) -> Iterator[str]:
+        yield from sorted({f"{o.strategy}: {w}" for o in outcomes for w in o.warnings})
+        if lost := left_out(self.data):
+            names = ", ".join(one["file"] for one in lost[:NAMED])
+            more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+            yield f"not readable and left out: {names}{more}"
 
     def _told(self, wanted: Strategy, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         own = [o for o in outcomes if o.strategy == wanted.name]
@@ -156,11 +170,35 @@ class Telling:
             yield {"labels": k, "value": mean, "low": low, "high": high, "runs": runs}
 
     def _command(self, wanted: Sequence[Strategy], outcomes: Sequence[Outcome]) -> str:
-        names = ",".join(one.name for one in wanted)
-        labels = ",".join(str(k) for k in dict.fromkeys(o.labels for o in outcomes) if k != ALL)
-        seeds = ",".join(str(s) for s in sorted({o.seed for o in outcomes}))
-        more = f" --labels {labels}" if labels else ""
-        return f"regraft compare {self.recipe.source} --strategies {names}{more} --seeds {seeds}"
+        """What makes the same comparison again: a command line where it can say all of it."""
+        asked = {
+            "strategies": [one.name for one in wanted],
+            "labels": [k for k in dict.fromkeys(o.labels for o in outcomes) if k != ALL],
+            "seeds": sorted({o.seed for o in outcomes}),
+            **self._settings(),
+        }
+        source = self.recipe.source
+        if not source or ONLY_IN_PYTHON & set(asked):
+            settings = "".join(
+                f", {name}={value!r}" for name, value in asked.items() if value != []
+            )
+            return f"regraft.compare({repr(source) if source else 'data'}{settings})"
+        words = (word for name, value in asked.items() for word in _option(name, value))
+        return shlex.join(["regraft", "compare", source, *words])
+
+    def _settings(self) -> dict[str, Any]:
+        """Fields of the recipe that are not as they always are."""
+        usual = Recipe(budget=BUDGET, source=self.recipe.source).to_dict()
+        return {k: v for k, v in self.recipe.to_dict().items() if v != usual[k]}
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """A setting as words of the command line; none for an empty list."""
+    option = f"--{OPTIONS.get(name, name).replace('_', '-')}"
+    if value is True:
+        return [option]
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return [option, text] if text else []
 
 
 def _difference(gains: npt.NDArray[np.float64], measured: int, recipe: Recipe) -> dict[str, float]:

@@ -112,8 +112,10 @@ def fit_and_report(
         asked = asked.changed(source=str(data))
     opened = store or Store()
     try:
-        with _folder(run if perhaps(asked) else None, resume) as folder:
-            return _Run(asked, opened, progress or Quiet(), folder).run(data)
+        begun = _Run(asked, opened, progress or Quiet())
+        networks_to_try = begun.obeyed(data)
+        with _folder(run if perhaps(asked) else None, resume) as begun.folder:
+            return begun.run(networks_to_try)
     finally:
         if store is None:
             opened.close()
@@ -147,10 +149,15 @@ class _Run:
     timings: dict[str, float] = field(default_factory=dict)
     training: list[dict[str, Any]] = field(default_factory=list)
 
-    def run(self, source: Any) -> Fitted:
+    def obeyed(self, source: Any) -> list[CatalogRow]:
+        """The networks to try; what cannot be obeyed is refused here, before any work."""
         self._list(source)
         networks_to_try = networks(self.recipe, self.kind.views)
         refuse_wrong_settings(self.recipe, self.kind, networks_to_try)
+        return networks_to_try
+
+    def run(self, networks_to_try: Sequence[CatalogRow]) -> Fitted:
+        """Up the rungs, to the model and its report."""
         self._read()
         first = self._first_extractor(networks_to_try[0])
         self.forecast.plan(self.forecast.seconds(first.row, first.spec))

@@ -18,6 +18,7 @@ UNKNOWN_GFLOPS = 4.0  # of a network that the catalog does not know: about a Res
 BESIDE = 0.7  # of the engine's rate: what is left of it with decoding beside
 SMALLER = (1.0, 0.72, 0.57, 0.43)  # sizes to begin with, as shares of the network's own
 FIRST = 0.6  # of the time for probes that the first pass may take
+SECONDS = 5.0  # that it may take in any case
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Forecast:
         return replace(choice, spec=choice.spec.at(size), reasons=choice.reasons | {"size": why})
 
     def _fits(self, row: CatalogRow, spec: InputSpec) -> bool:
-        return self.seconds(row, spec) <= FIRST * self.budget
+        return self.seconds(row, spec) <= max(SECONDS, FIRST * self.budget)
 
 
 def _operations(row: CatalogRow, spec: InputSpec, views: int) -> float:

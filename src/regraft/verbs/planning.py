@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from regraft.training.tuning import Pace, Ready
 
 LEAST_EPOCHS = 0.5
-WANTED_EPOCHS = 4.0  # a smaller picture is taken where the time is too short for so many
+WANTED_EPOCHS = 2.0  # a smaller picture is taken where the time is too short for so many
 MOST_EPOCHS = 30.0
-SMALLER = (1.0, 0.85, 0.7, 0.57)  # sizes to choose from, as shares of the probe's
-AFTER = 8.0  # seconds for opening the tuned network, calibrating, measuring and the report
+SMALLER = (1.0, 0.85, 0.7)  # sizes to choose from, as shares of the probe's
+AFTER = 14.0  # seconds for opening the tuned network, calibrating, measuring and the report
 REHEARSAL = 8.0  # seconds that a forecast itself takes, about
 SLACK = 1.04  # of the forecast of a step: the machine is never quite the same
-LOOKING = 4.0  # looks of a short run, in epochs of the held-back part
+FORWARD = 0.35  # of a step: what its examples take forwards only
+CANDIDATES = 8  # weights that are compared at the end, at most, and those before the first step
 
 Paces = dict[tuple[str, int], "Pace"]  # of a strategy at a size
 
@@ -150,9 +151,14 @@ class Planner:
 
     def _steps(self, size: int, pace: "Pace") -> int:
         """As many as fit, at most MOST_EPOCHS; 0 where they are less than LEAST_EPOCHS."""
-        looking = LOOKING * pace.step / self.batch * len(self.lessons.held.labels)
-        fit = (self._left(size) - looking - pace.before) / (pace.step * SLACK)
+        looking = 2 * self._look(pace)  # at the weights and at their average, after each epoch
+        left = self._left(size) - pace.before
+        fit = left / (pace.step * SLACK + looking / self.epoch)
         return 0 if fit < LEAST_EPOCHS * self.epoch else int(min(fit, MOST_EPOCHS * self.epoch))
+
+    def _look(self, pace: "Pace") -> float:
+        """Seconds for the held-back examples, once."""
+        return FORWARD * pace.step / self.batch * len(self.lessons.held.labels)
 
     def _left(self, size: int) -> float:
         """Seconds for training itself at a size."""
@@ -160,7 +166,9 @@ class Planner:
 
     def deadline(self, size: int) -> float:
         """When the last step must be over; comparing weights, features and the report follow."""
-        return self.until - AFTER - self.lessons.end_seconds(size)
+        pace = self.paces.get((self.turn.wanted.name, size))
+        comparing = CANDIDATES * self._look(pace) if pace else 0.0
+        return self.until - AFTER - comparing - self.lessons.end_seconds(size)
 
 
 def small_batch(examples: int) -> int:
@@ -170,10 +178,12 @@ def small_batch(examples: int) -> int:
 
 def drafted(turn: Turn, recipe: Recipe, size: int, steps: int, batch: int, seed: int) -> Plan:
     """The strategy's plan with what the user has set; the turn's factor is for rates of its own."""
+    from regraft.training.devices import usual_precision
     from regraft.training.start import settings_of
 
     given = {name: getattr(recipe, name) for name in PLANNED}
     own = {name: value for name, value in given.items() if value not in (None, FIND)}
+    own.setdefault("precision", usual_precision())
     length = {"size": size, "steps": steps, "batch": batch, "seed": seed}
     plan = Plan(**settings_of(turn.wanted, own) | length)
     return plan if "rate" in own else replace(plan, rate=plan.rate * turn.factor)
