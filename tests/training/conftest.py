@@ -1,14 +1,16 @@
 """A small lesson for all training tests: pictures of three kinds, the probe on them."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from regraft.backbones.catalog import DEFAULT, CatalogRow, find
 from regraft.backbones.network import load_network
@@ -68,11 +70,10 @@ def lesson_of(folder: Path) -> Lesson:
     return Lesson([str(path) for path in files], shas, labels, len(KINDS))
 
 
-def setting_of(folder: Path) -> Setting:
+def setting_of(folder: Path, row: CatalogRow, size: int = SIZE) -> Setting:
     """With what lies in the folder; another process makes the same of it."""
     lesson, later = lesson_of(folder / "train"), lesson_of(folder / "held")
-    row = find(DEFAULT)
-    spec = replace(row.spec.at(SIZE), crop_fraction=1.0)
+    spec = replace(row.spec.at(size), crop_fraction=1.0)
     kind, network = modality("image"), load_network(row, spec)
     with torch.no_grad():
         features = network(held_back(lesson, kind, spec).pixels).numpy()
@@ -83,8 +84,96 @@ def setting_of(folder: Path) -> Setting:
 
 
 @pytest.fixture(scope="session")
-def setting(write_photos: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Setting:
+def lesson_folder(
+    write_photos: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("lesson")
     write_photos(folder / "train", {name: range(EACH) for name in KINDS})
     write_photos(folder / "held", {name: range(100, 104) for name in KINDS})
-    return setting_of(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def setting(lesson_folder: Path) -> Setting:
+    """With the embedded network."""
+    return setting_of(lesson_folder, find(DEFAULT))
+
+
+# --- tiny networks, whose runs take a moment -----------------------------------------------------
+
+
+def lively(net: nn.Module) -> nn.Module:
+    """Random weights, also where libraries begin with zeros and ones."""
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in net.state_dict().items():
+        if tensor.is_floating_point():
+            drawn = torch.randn(tensor.shape, generator=generator)
+            tensor.copy_(
+                drawn.abs() + 0.5 if "var" in name else drawn / max(4, tensor[0].numel()) ** 0.5
+            )
+    return net.eval()
+
+
+def write_timm(folder: Path, name: str, **arguments: Any) -> None:
+    import timm
+    from timm.models import save_for_hf
+
+    net = lively(timm.create_model(name, num_classes=3, **arguments))
+    config = {"input_size": [3, SIZE, SIZE], "crop_pct": 1.0}
+    settings = {"model_config": {"pretrained_cfg": config}, "model_args": arguments}
+    save_for_hf(net, folder, safe_serialization=True, **settings)
+
+
+def write_transformers(folder: Path, kind: str, config: str, **arguments: Any) -> None:
+    import transformers
+
+    net = lively(getattr(transformers, kind)(getattr(transformers, config)(**arguments)))
+    net.save_pretrained(folder)
+    mean = {"size": SIZE, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(mean))
+
+
+TINY: dict[str, Callable[[Path], None]] = {
+    "resnet": lambda folder: write_timm(
+        folder, "resnet18", layers=[1, 1, 1, 1], channels=[8, 12, 16, 20]
+    ),
+    "vit": lambda folder: write_timm(
+        folder,
+        "vit_tiny_patch16_224",
+        **{"img_size": SIZE, "patch_size": 8, "embed_dim": 12, "depth": 3, "num_heads": 2},
+    ),
+    "transformers-vit": lambda folder: write_transformers(
+        folder,
+        "ViTForImageClassification",
+        "ViTConfig",
+        **{"image_size": SIZE, "patch_size": 8, "hidden_size": 8, "num_hidden_layers": 2},
+        **{"num_attention_heads": 2, "intermediate_size": 16, "num_labels": 3},
+    ),
+}
+
+
+class Tiny:
+    """Settings with tiny networks, each made once: one of TINY, and a size in pixels."""
+
+    def __init__(self, folder: Path, lesson: Path) -> None:
+        self.folder, self.lesson = folder, lesson
+        self.made: dict[tuple[str, int], Setting] = {}
+
+    def written(self, name: str) -> Path:
+        """Its folder."""
+        folder = self.folder / name
+        if not folder.exists():
+            folder.mkdir()
+            TINY[name](folder)
+        return folder
+
+    def __call__(self, name: str, size: int = SIZE) -> Setting:
+        if (name, size) not in self.made:
+            row = find(f"folder:{self.written(name)}")
+            self.made[name, size] = setting_of(self.lesson, row, size)
+        return self.made[name, size]
+
+
+@pytest.fixture(scope="session")
+def tiny(lesson_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("tiny"), lesson_folder)

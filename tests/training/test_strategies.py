@@ -45,7 +45,7 @@ def test_it_trains_from_its_start_and_moves_what_it_says(name: str, setting: Set
 
 
 def test_shallow_layers_learn_slowly(setting: Setting) -> None:
-    run = setting.ready("lp-ft", shallow=0.1).training()
+    run = setting.ready("lp-ft", shallow=0.1, frozen=0.0).training()
     factors = [part.rate_factor for part in run.parts]
     assert factors[0] == pytest.approx(0.1)
     assert factors[-2:] == [1.0, 1.0]

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def test_the_report_has_curves_and_heat_maps(tuned: Run) -> None:
     assert looked
     section = page.split('id="looked"')[1].split("</section>")[0]
     assert section.count("<figure") == len(looked)
-    assert section.count('<img') == 2 * len(looked)
+    assert section.count("<img") == 2 * len(looked)
 
 
 def test_the_log_tells_each_look_and_nothing_to_go_on_with_is_left(tuned: Run) -> None:
@@ -112,7 +113,13 @@ def test_the_log_tells_each_look_and_nothing_to_go_on_with_is_left(tuned: Run) -
 
 def test_what_the_user_set_is_in_the_plan(lesson: Path, short: Settings, train: Train) -> None:
     """Nothing of it is changed on the way; what was left to the strategy is the strategy's."""
-    asked = {"rate": 2e-4, "batch": 9, "optimiser": "sgd", "schedule": "constant", "augment": "flip"}
+    asked = {
+        "rate": 2e-4,
+        "batch": 9,
+        "optimiser": "sgd",
+        "schedule": "constant",
+        "augment": "flip",
+    }
     asked |= {"weight_decay": 0.0, "average": 0.0, "norm": "free", "sampling": "balanced"}
     asked |= {"loss": "focal:gamma=1.5", "weights": "inverse"}
     folder = lesson.parent / "asked"
@@ -138,7 +145,9 @@ def test_of_the_held_back_examples_no_more_are_wrong_than_before(tuned: Run) -> 
     why = rung(tuned.fitted, "lp-ft")["why"]
     found = re.search(r"([\d.]+)% against ([\d.]+)% of (\d+) held-back examples", why)
     assert found
-    assert float(found[1]) / 100 == pytest.approx(rung(tuned.fitted, "lp-ft")["held_back"], abs=6e-4)
+    assert float(found[1]) / 100 == pytest.approx(
+        rung(tuned.fitted, "lp-ft")["held_back"], abs=6e-4
+    )
     assert int(found[3]) == 11  # a quarter of 42
 
 
@@ -176,53 +185,50 @@ def test_a_clear_gain_is_kept(
 
 ANSWERS = """
 import json, sys
+import torch
 import regraft
 from regraft.verbs.evaluate import evaluate
-import torch
 torch.set_num_threads(1)
-told = []
-for bundle in sys.argv[2:]:
-    model = regraft.Model.load(bundle)
-    found = regraft.predict(model, sys.argv[1], top=len(model.classes))
-    report = evaluate(model, sys.argv[1], resamples=100)
-    told.append([[p.file, p.top] for p in found] + [report.metrics])
-print(json.dumps(told))
+folder, bundle = sys.argv[1:]
+model = regraft.Model.load(bundle)
+answers = [[p.file, p.top] for p in regraft.predict(model, folder, top=len(model.classes))]
+metrics = evaluate(model, folder, resamples=100).metrics
+print(json.dumps({"answers": answers, "metrics": {k: v["value"] for k, v in metrics.items()}}))
 """
 
 
+@pytest.mark.parametrize(
+    ("share", "networks"),
+    [
+        (1.0, ["efficientnet-lite0 (copy)"]),
+        pytest.param(
+            0.5, ["efficientnet-lite0", "efficientnet-lite0 (copy)"], marks=pytest.mark.slow
+        ),
+    ],
+    ids=["alone", "mixed with the probe"],
+)
 def test_a_tuned_model_is_reloaded_elsewhere_and_says_the_same_bit_for_bit(
-    kept: Callable[[float], Run], lesson: Path, tmp_path: Path
+    share: float,
+    networks: list[str],
+    kept: Callable[[float], Run],
+    lesson: Path,
+    tmp_path: Path,
 ) -> None:
-    """The tuned network alone, and mixed with the probe; in a process with an empty cache."""
-    shares, folder = (1.0, 0.5), lesson / "test"
-    models = [kept(share).fitted.model for share in shares]
-    bundles = [m.save(tmp_path / f"{i}.regraft") for i, m in enumerate(models)]
-    command = [sys.executable, "-c", ANSWERS, str(folder), *map(str, bundles)]
+    """In a process of its own, with an empty cache: all that it needs is in the bundle."""
+    found = kept(share).fitted
+    assert [one.row.name for one in found.model.extractors] == networks
+    row = rung(found, "copy" if share == 1 else "ensemble")
+    assert (row["kept"], row["loo_error"]) == (True, None)
+    assert found.model.record["held_back"] == {"accuracy": row["held_back"], "n": 11}
+    bundle, folder = found.model.save(tmp_path / "tuned.regraft"), lesson / "test"
+    command = [sys.executable, "-c", ANSWERS, str(folder), str(bundle)]
     env = {**os.environ, "REGRAFT_CACHE": str(tmp_path / "cache")}
     out = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True).stdout
     told = json.loads(out)
-    for share, model, (*answers, metrics) in zip(shares, models, told, strict=True):
-        here = regraft.predict(model, folder, top=len(model.classes))
-        assert answers == json.loads(json.dumps([[p.file, p.top] for p in here]))
-        measured = kept(share).fitted.report.metrics
-        assert {k: v["value"] for k, v in metrics.items()} == {
-            k: v["value"] for k, v in measured.items()
-        }
-
-
-def test_what_is_kept_is_what_the_model_is(kept: Callable[[float], Run]) -> None:
-    alone, mixed = (kept(share).fitted for share in (1.0, 0.5))
-    assert rung(alone, "copy")["kept"]
-    assert [one.row.name for one in alone.model.extractors] == ["efficientnet-lite0 (copy)"]
-    assert rung(mixed, "ensemble")["kept"]
-    assert rung(mixed, "copy")["why"] == "kept as a part of the ensemble"
-    names = ["efficientnet-lite0", "efficientnet-lite0 (copy)"]
-    assert [one.row.name for one in mixed.model.extractors] == names
-    for found, kind in ((alone, "copy"), (mixed, "ensemble")):
-        row = rung(found, kind)
-        assert row["score"]["value"] == found.report.metrics["accuracy"]["value"]
-        assert found.model.record["held_back"] == {"accuracy": row["held_back"], "n": 11}
-        assert row["loo_error"] is None
+    here = regraft.predict(found.model, folder, top=len(found.model.classes))
+    assert told["answers"] == json.loads(json.dumps([[p.file, p.top] for p in here]))
+    assert told["metrics"] == {k: v["value"] for k, v in found.report.metrics.items()}
+    assert told["metrics"]["accuracy"] == row["score"]["value"]
 
 
 # --- what is refused, and when nothing is trained ------------------------------------------------
@@ -345,9 +351,7 @@ def test_three_of_each_class_are_enough_to_ask_for_training(
 # --- again ---------------------------------------------------------------------------------------
 
 
-def test_the_recipe_of_the_record_repeats_the_run(
-    tuned: Run, train: Train, tmp_path: Path
-) -> None:
+def test_the_recipe_of_the_record_repeats_the_run(tuned: Run, train: Train, tmp_path: Path) -> None:
     recipe = Recipe.from_dict(json.loads(json.dumps(tuned.fitted.model.record["recipe"])))
     assert recipe == Recipe.from_toml(recipe.to_toml())
     again = train(recipe.source, tmp_path, recipe=Recipe.from_toml(recipe.to_toml()))
@@ -439,15 +443,48 @@ def stopped_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "_one_step", asked)
 
 
-def test_a_run_that_was_asked_to_stop_goes_on_and_ends_with_the_same_weights(
-    tuned: Run, lesson: Path, short: Settings, train: Train, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def interrupted(
+    lesson: Path, short: Settings, train: Train, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a run that was asked to stop after four steps."""
+    folder = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as patch:
         stopped_after(4, patch)
         with pytest.raises(KeyboardInterrupt):
-            train(lesson, tmp_path, **short)
-    assert list(tmp_path.glob("*.checkpoint"))
-    check_that_it_goes_on(tuned, lesson, short, train, tmp_path, least=4)
+            train(lesson, folder, **short)
+    assert list(folder.glob("*.checkpoint"))
+    return folder
+
+
+def test_a_run_that_was_asked_to_stop_goes_on_and_ends_with_the_same_weights(
+    interrupted: Path, tuned: Run, lesson: Path, short: Settings, train: Train, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    check_that_it_goes_on(tuned, lesson, short, train, folder, least=4)
+
+
+@pytest.mark.parametrize(("resume", "step"), [(False, 0), (True, 4)])
+def test_only_a_run_that_is_to_go_on_does_so(
+    resume: bool, step: int, interrupted: Path, lesson: Path, short: Settings, train: Train,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """What an older one has left in the folder is forgotten by a new one."""
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    steps = []
+
+    def begun(self: Training) -> None:
+        resumed(self)
+        steps.append(self.step)
+        raise KeyboardInterrupt
+
+    resumed = Training._resume
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "_resume", begun)
+        with pytest.raises(KeyboardInterrupt):
+            train(lesson, folder, resume=resume, **short)
+    assert steps == [step]
+    assert bool(list(folder.glob("*.checkpoint"))) == resume
 
 
 @pytest.mark.slow
@@ -460,21 +497,6 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
     assert list(tmp_path.glob("*.checkpoint"))
     stopped(lesson, tmp_path, short, signal.SIGTERM, resume=True)
     check_that_it_goes_on(tuned, lesson, short, train, tmp_path, least=2)
-
-
-def test_a_new_run_begins_from_the_start(
-    lesson: Path, short: Settings, train: Train, tmp_path: Path
-) -> None:
-    """What an older one has left in the folder is forgotten."""
-    quick = {**short, "strategy": "tune-norm", "steps": 2}
-    with pytest.MonkeyPatch.context() as patch:
-        stopped_after(1, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train(lesson, tmp_path, **quick)
-    assert list(tmp_path.glob("*.checkpoint"))
-    heard = Heard()
-    assert train(lesson, tmp_path, progress=heard, **quick).told["steps"] == 2
-    assert heard.begun() == 0
 
 
 def test_two_runs_in_one_folder_are_refused(lesson: Path, short: Settings, tmp_path: Path) -> None:

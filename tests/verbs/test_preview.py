@@ -9,15 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from typer import Typer
-from typer.testing import CliRunner
 
 from regraft.backbones.catalog import DEFAULT, find
-from regraft.cli.edge import Verbs, verb
-from regraft.cli.preview import preview as preview_verb
 from regraft.data.sources import load
 from regraft.errors import DataError, UsageError
-from regraft.modalities.augment import AUGMENTATIONS, SETS, parse
+from regraft.modalities.augment import parse
 from regraft.modalities.image import MODALITY
 from regraft.verbs import sheet
 from regraft.verbs.preview import Preview, preview
@@ -218,47 +214,3 @@ def test_pictures_are_shown_at_a_size_to_look_at(size: int, side: int) -> None:
     cells = [sheet.Cell(Image.new("RGB", (size, size), "red"), ("words",))] * 2
     made = np.asarray(sheet.sheet([sheet.Line("a.png", "cat", cells)], "heading", ["note"]))
     assert ((made == (255, 0, 0)).all(2).sum(axis=1) == 2 * side).sum() == side
-
-
-# --- the command line ----------------------------------------------------------------------------
-
-
-def invoked(*words: object) -> Any:
-    app = Typer(cls=Verbs)
-    app.command()(verb(preview_verb))
-    app.callback()(lambda: None)
-    return CliRunner().invoke(app, ["preview", *map(str, words)])
-
-
-def test_the_program_draws_and_tells(photos: Path, tmp_path: Path) -> None:
-    out, small = tmp_path / "p.png", ("--size", 32, "--examples", 2, "--views", 1, "--seed", 1)
-    done = invoked(photos, "--augment", "flip", "--out", out, *small, "--json")
-    assert done.exit_code == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert (found["out"], found["augment"], found["size"]) == (str(out), "flip=0.5", 32)
-    assert found["augmentations"] == [["flip", 0.5]]
-    assert len(found["examples"]) == 2
-    assert out.is_file()
-    assert f"written: {out}" in invoked(photos, "--out", out, *small).stdout
-
-
-def test_the_program_lists_the_augmentations() -> None:
-    done = invoked("--list")
-    assert done.exit_code == 0, done.stderr
-    assert all(name in done.stdout for name in (*AUGMENTATIONS, *SETS))
-    found = json.loads(invoked("--list", "--json").stdout)
-    assert [row["name"] for row in found["augmentations"]] == list(AUGMENTATIONS)
-    assert found["sets"] == dict(SETS)
-
-
-def test_the_program_tells_mistakes(photos: Path, tmp_path: Path) -> None:
-    done = invoked("--json")
-    assert done.exit_code == 2
-    messages = json.loads(done.stdout)["error"]["messages"]
-    assert [message.split(":")[0] for message in messages] == ["SOURCE", "--out"]
-    done = invoked(photos, "--list", "--size", 32)
-    assert done.exit_code == 2
-    assert "leave out SOURCE, --size" in done.stderr
-    done = invoked(photos, "--out", tmp_path / "p.png", "--augment", "flp,crop=9")
-    assert done.exit_code == 2
-    assert len(done.stderr.splitlines()) == 2
