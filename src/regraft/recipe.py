@@ -146,8 +146,9 @@ class Recipe:
                 continue
             if not (_is_number(value) and least <= value <= most):
                 yield f"{name}: expected a number from {least:g} to {most:g}{words}, got {value!r}"
-        if not isinstance(self.compile, bool):
-            yield f"compile: expected true or false, got {self.compile!r}"
+        compiled: Any = self.compile
+        if not isinstance(compiled, bool):
+            yield f"compile: expected true or false, got {compiled!r}"
         if self.steps is not None and self.epochs is not None and self._both_lengths_are_right():
             yield "steps, epochs: give one of them"
 

@@ -103,7 +103,7 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert "erasing=nan" in told[3]
     assert told[4] == "augment: flip is named more than once"
     assert "'none' has no strength and stands alone" in told[5]
-    assert "'light' has no strength and stands for crop,flip" in told[6]
+    assert "'light' has no strength and stands for crop=0.6,flip" in told[6]
     assert "did you mean colour?" in told[7]
     assert told[8].startswith("augment: '' is unknown; Known: crop, flip")
     assert len(told) == 9

@@ -151,7 +151,7 @@ NONE, DEFAULT = "none", "light"
 
 # Names for several rows at once.
 SETS: Mapping[str, str] = {
-    "light": "crop,flip",
+    "light": "crop=0.6,flip",
     "medium": "crop,flip,colour,erasing",
     "strong": "crop,flip,randaugment,erasing,mixup",
     "lossless": "crop",
@@ -171,7 +171,7 @@ class Usual(NamedTuple):
 
 # Of DEFAULT. A mirrored 2 is no 2, and a third of a small object is nothing at all.
 USUAL: tuple[Usual, ...] = (
-    Usual((("crop=0.35", "crop=0.35"), ("crop=0.6", "crop=0.6"), ("crop=0.8", "crop=0.8")), 0.85),
+    Usual((("crop=0.6", "crop=0.6"), ("crop=0.8", "crop=0.8")), 0.85),
     Usual((("flip=1", "flip"),), 0.95),
 )
 

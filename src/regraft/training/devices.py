@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -78,5 +78,5 @@ def largest(fabric: "Fabric", *values: int) -> list[int]:
 def _of_all(fabric: "Fabric", values: "Tensor", how: str) -> "Tensor":
     if fabric.world_size == 1:
         return values
-    found: Tensor = fabric.all_reduce(values.to(fabric.device), reduce_op=how)
-    return found
+    found = fabric.all_reduce(values.to(fabric.device), reduce_op=how)
+    return cast("Tensor", found)

@@ -106,7 +106,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "lp-ft",
                 "from the closed-form head on, all but the shallowest weights, the shallow ones "
                 "slowly; BatchNorm frozen, weights averaged",
-                settings={"shallow": 0.1, "frozen": 0.3},
+                settings={"rate": 4e-4, "shallow": 0.1, "frozen": 0.3},
                 gain=0.3,
                 needs="lp-ft",
                 source="Kumar et al. 2022, arXiv 2202.10054",
@@ -114,6 +114,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             Strategy(
                 "gradual",
                 "as lp-ft, but the layers begin to learn one after the other, the deepest first",
+                settings={"rate": 4e-4, "shallow": 0.1},
                 thaws=True,
                 needs="lp-ft",
                 source="Howard and Ruder 2018, arXiv 1801.06146",
@@ -123,7 +124,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "as lp-ft, but the shallow part stands still and its activations are kept for "
                 "several augmented views",
                 prefix=True,
-                settings={"shallow": 0.1, "frozen": 0.6},
+                settings={"rate": 5e-4, "shallow": 0.1, "frozen": 0.6},
                 needs="partial",
                 source="Liu et al. 2021, arXiv 2102.01386",
             ),
@@ -140,7 +141,12 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "full",
                 "every weight at nearly one rate, BatchNorm free: for many examples, or far from "
                 "the pretraining",
-                settings={"shallow": 0.3, "norm": "free", "augment": "light,colour,erasing"},
+                settings={
+                    "rate": 4e-4,
+                    "shallow": 0.3,
+                    "norm": "free",
+                    "augment": "light,colour,erasing",
+                },
                 gain=0.2,
                 needs="full",
             ),

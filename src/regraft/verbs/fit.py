@@ -56,7 +56,7 @@ COMPARED_ON = 512  # learning examples on which inputs are compared
 BETTER = 0.98  # of the error: what another input must reach to be taken
 PICTURES = 40  # of findings in the report
 TO_OPEN = 15.0  # seconds that opening and measuring another network may take
-DEFAULT_BUDGET = Recipe.budget
+PROBES_FIRST = 150.0  # seconds of any budget that probes may take
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -169,7 +169,8 @@ class _Run:
         spent = self.timings["features"]
         rungs = [self._climb((first,), rows(seen, kept), learning, spent)]
         for row in networks_to_try[1:]:
-            if self.recipe.backbone or self.forecast.affords(row, row.spec, TO_OPEN):
+            wanted = replace(row.spec, views=first.spec.views)
+            if self.recipe.backbone or self.forecast.affords(row, wanted, TO_OPEN):
                 rungs.append(self._another(row, first, kept, learning))
         if len(rungs) > 1:
             together = self._timed(
@@ -360,8 +361,11 @@ class _Run:
 
 
 def _for_probes(budget: float) -> float:
-    """Seconds of the budget that probes may take: all of a short one, a third of a long one."""
-    return min(budget, max(DEFAULT_BUDGET, budget / 3))
+    """Seconds of the budget that probes may take: all of a short one, a third of a long one.
+
+    In two minutes and a half a larger picture or a second view brings more than training does.
+    """
+    return min(budget, max(PROBES_FIRST, budget / 3))
 
 
 def _at(first: Extractor, spec: InputSpec) -> Extractor:
