@@ -26,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import portions
@@ -55,22 +56,21 @@ def compared(data: Any, asked: argparse.Namespace, seed: int, store: Any) -> Ite
     import regraft
     from regraft.training import loop
 
-    loop.LOOKS = 2  # the curve is not wanted here, and each look reads the whole measured part
     batch = int(np.clip(len(data.learning) // 10, 8, 32))
     steps = round(asked.epochs * len(data.learning) / batch)
     steps = int(np.clip(steps, asked.least_steps, asked.most_steps))
-    found = regraft.compare(
-        data,
-        strategies=STRATEGIES,
-        seeds=[seed],
-        store=store,
-        budget=1e6,
-        backbone=asked.backbone,
-        size=asked.size,
-        seed=seed,
-        steps=steps,
-        batch=batch,
-    )
+    length: dict[str, Any] = {"steps": steps, "batch": batch, "size": asked.size, "budget": 1e6}
+    # The curve is not wanted here, and each look reads the whole measured part. Not so in a fit.
+    with patch.object(loop, "LOOKS", 2):
+        found = regraft.compare(
+            data,
+            strategies=STRATEGIES,
+            seeds=[seed],
+            seed=seed,
+            store=store,
+            backbone=asked.backbone,
+            **length,
+        )
     truth = data.held_out.targets
     for one in found.outcomes:
         yield {

@@ -108,8 +108,8 @@ class Climb:
 
         model, network = ready.model.cpu(), self.lessons.network
         row = tuned_row(model, self.lessons.row, ready.spec, self.planned.turn.wanted.name)
-        spec = replace(ready.spec, views=network.spec.views)
-        one = Extractor(row, spec, network.engine_name, network.rate)
+        # One view, as it was trained: its head has never seen the others, and they cost points.
+        one = Extractor(row, ready.spec, network.engine_name, network.rate)
         place = np.union1d(self.held.place, self.ground.measured)
         seen = self.lessons.seen(one, place)
         whole = np.full((len(self.ground.files), sum(seen.widths)), np.nan, np.float32)

@@ -111,7 +111,7 @@ class Lessons:
     def end_seconds(self, size: int) -> float:
         """Forecast of all features that a tuned network is asked for."""
         examples = len(np.union1d(self.held.place, self.ground.measured))
-        return examples * len(self.network.spec.views) / self._rate(size)
+        return examples / self._rate(size)
 
     def _rate(self, size: int) -> float:
         """Pictures per second, by what was measured and the square of the size."""
