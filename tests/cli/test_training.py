@@ -22,7 +22,9 @@ from regraft.training.checkpoints import run_folder
 from regraft.verbs.settings import PLANNED
 
 STEPS = 3
-TRAINED = ("--strategy", "lp-ft", "--steps", STEPS, "--class-weights", "inverse", "--seed", 3)
+NETWORK = ("--backbone", "efficientnet-lite0", "--size", 32, "--engine", "torch")
+PLAN = ("--strategy", "lp-ft", "--steps", STEPS, "--class-weights", "inverse", "--seed", 3)
+TRAINED = (*NETWORK, *PLAN, "--log", "tensorboard")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,8 +42,7 @@ def _one_thread() -> Iterator[None]:
 def trained(shell: Any, photos: Path, tmp_path_factory: Any) -> tuple[dict[str, Any], Path]:
     """The document of a fit that trained, and its folder."""
     out = tmp_path_factory.mktemp("trained") / "out"
-    words = (*TRAINED, *shell.quick, "--log", "tensorboard")
-    done = shell.invoke("fit", photos, *words, "--out", out, "--json")
+    done = shell.invoke("fit", photos, *TRAINED, "--out", out, "--json")
     assert done.exit_code == 0, done.stderr
     return shell.document(done), out
 
@@ -199,8 +200,7 @@ def test_the_recipe_keeps_what_was_asked(trained: Any) -> None:
 
 def check_that_it_goes_on(trained: Any, shell: Any, photos: Path, out: Path) -> None:
     """The rest of a run, after which the figures are those of one that was not interrupted."""
-    words = (*TRAINED, *shell.quick, "--out", out, "--resume", "--log", "tensorboard", "--json")
-    done = shell.invoke("fit", photos, *words)
+    done = shell.invoke("fit", photos, *TRAINED, "--out", out, "--resume", "--json")
     assert done.exit_code == 0, done.stderr
     assert "lp-ft: goes on after step " in done.stderr
     found, expected = shell.document(done), trained[0]
@@ -223,10 +223,9 @@ def test_a_run_that_is_stopped_says_so_and_goes_on(
             os.kill(os.getpid(), signal.SIGTERM)
         step(self, batch)
 
-    words = (*TRAINED, *shell.quick, "--out", tmp_path, "--log", "tensorboard", "--json")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "_one_step", stopped)
-        done = shell.invoke("fit", photos, *words)
+        done = shell.invoke("fit", photos, *TRAINED, "--out", tmp_path, "--json")
     assert done.exit_code == 130
     assert shell.error(done) == {"kind": "interrupted", "messages": ["interrupted"]}
     assert list((tmp_path / "run").glob("*.checkpoint"))
@@ -240,7 +239,7 @@ def test_a_program_that_is_stopped_goes_on(
     trained: Any, shell: Any, photos: Path, tmp_path: Path
 ) -> None:
     """As a service manager does it: SIGTERM to the process, and later the same command again."""
-    words = (*TRAINED, *shell.quick, "--out", tmp_path, "--log", "tensorboard", "--verbose")
+    words = (*TRAINED, "--out", tmp_path, "--verbose")
     command = [sys.executable, "-m", "regraft", "fit", str(photos), *map(str, words)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None

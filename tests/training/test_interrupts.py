@@ -72,15 +72,17 @@ def test_in_another_thread_nothing_is_caught() -> None:
 
 
 WORKER = """
-import os, sys, time
-from regraft.training.interrupts import leave_to_parent
-leave_to_parent()
+import os, time
+from regraft.training import interrupts
+interrupts.PARENT_SECONDS = 0.1
+interrupts.leave_to(os.getppid())
 print(os.getpid(), flush=True)
 time.sleep(60)
 """
+here = pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="no such call here")
 
 
-@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="no such call on this system")
+@here
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_worker_obeys_its_parent_alone(number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE) as child:
@@ -88,7 +90,15 @@ def test_a_worker_obeys_its_parent_alone(number: signal.Signals) -> None:
         child.stdout.readline()
         stranger = [sys.executable, "-c", f"import os; os.kill({child.pid}, {int(number)})"]
         subprocess.run(stranger, check=True)
-        time.sleep(0.1)
+        time.sleep(0.25)
         assert child.poll() is None
         os.kill(child.pid, number)
         assert child.wait(10) == 0
+
+
+@here
+def test_a_worker_ends_when_its_parent_is_gone() -> None:
+    begin = f"[sys.executable, '-c', {WORKER!r}], stdout=subprocess.PIPE"
+    start = f"import subprocess, sys; subprocess.Popen({begin}).stdout.readline()"
+    run = subprocess.run([sys.executable, "-c", start], stderr=subprocess.PIPE, timeout=30)
+    assert run.returncode == 0  # and the worker's end of the pipe is closed

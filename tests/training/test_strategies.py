@@ -13,7 +13,7 @@ from regraft.training.judging import logits_of
 from regraft.training.start import begun
 from regraft.training.strategies import LEARNS, STRATEGIES, refusal, strategies, strategy
 
-Setting = Any  # of conftest.py
+Setting, Tiny = Any, Any  # of conftest.py
 
 TRAINING = [name for name, row in STRATEGIES.items() if row.trains]
 
@@ -26,9 +26,13 @@ def test_a_row_is_complete(name: str) -> None:
     assert not row.needs or any(row.needs in f.operations for f in families().values())
 
 
+@pytest.mark.parametrize("network", ["resnet", "vit"])
 @pytest.mark.parametrize("name", TRAINING)
-def test_it_trains_from_its_start_and_moves_what_it_says(name: str, setting: Setting) -> None:
+def test_it_trains_from_its_start_and_moves_what_it_says(
+    name: str, network: str, tiny: Tiny
+) -> None:
     """The conformance that a plugin's strategy has to pass as well."""
+    setting = tiny(network)
     if refusal(strategy(name), setting.row):
         pytest.skip("networks of this family do not offer it")
     made = setting.ready(name, steps=2, rate=0.01)

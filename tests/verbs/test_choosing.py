@@ -28,6 +28,7 @@ def wrong(scores: Any, labels: Any) -> int:
     return int((scores.argmax(1) != labels).sum())
 
 
+@settings(max_examples=50)
 @given(
     seeds, st.integers(2, 90), st.integers(2, 5), st.floats(0, 6), st.floats(0, 6), st.floats(-2, 2)
 )
@@ -65,13 +66,13 @@ def test_what_knows_no_more_than_the_probe_is_not_kept(
 
 def test_noise_is_hardly_ever_kept() -> None:
     kept = 0
-    for seed in range(100):
+    for seed in range(60):
         rng = np.random.default_rng(seed)
         labels = rng.integers(0, 3, 60)
         probe = logits(rng, labels, 3, 3.0)
         probe /= fit_temperature(probe, labels)
         kept += mixed_answer(logits(rng, labels, 3, 0.0), probe, labels).share > 0
-    assert kept <= 5
+    assert kept <= 3
 
 
 @settings(max_examples=40)
@@ -123,6 +124,7 @@ def head(rng: np.random.Generator, widths: tuple[int, ...], classes: int) -> Hea
 all_widths = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=3), min_size=1, max_size=3)
 
 
+@settings(max_examples=30)
 @given(seeds, all_widths, st.integers(2, 4))
 def test_a_stacked_head_says_the_weighted_sum(
     seed: int, widths: list[list[int]], classes: int

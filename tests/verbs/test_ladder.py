@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import regraft
 from regraft.errors import UsageError
@@ -151,34 +152,31 @@ def test_of_the_held_back_examples_no_more_are_wrong_than_before(tuned: Run) -> 
     assert int(found[3]) == 11  # a quarter of 42
 
 
+def two_squares(folder: Path, numbers: range) -> None:
+    """Red left of blue, or the other way round, anywhere in noise."""
+    red, blue = (220, 60, 60), (60, 60, 220)
+    for place, pair in enumerate(((red, blue), (blue, red))):
+        (folder / str(place)).mkdir(parents=True)
+        for number in numbers:
+            rng = np.random.default_rng([place, number])
+            pixels = rng.integers(60, 190, (32, 32, 3), dtype=np.uint8)
+            top, left = rng.integers(2, 22), rng.integers(2, 16)
+            for x, colour in zip((left, left + 8), pair, strict=True):
+                pixels[top : top + 6, x : x + 6] = colour
+            Image.fromarray(pixels).save(folder / str(place) / f"{number}.png")
+
+
 @pytest.mark.slow
-def test_a_clear_gain_is_kept(
-    write_photos: Callable[..., Path], train: Train, tmp_path: Path
-) -> None:
-    """Left or right: what a network learned not to see, and sees after 60 steps."""
-    import PIL.Image
-
-    def halves(folder: Path, numbers: range) -> None:
-        for side, name in enumerate(("left", "right")):
-            (folder / name).mkdir(parents=True)
-            for number in numbers:
-                rng = np.random.default_rng([side, number])
-                pixels = rng.integers(90, 160, (32, 32, 3), dtype=np.uint8)
-                top, left = rng.integers(2, 24), rng.integers(1, 10) + 14 * side
-                pixels[top : top + 6, left : left + 6] = rng.integers(0, 256, 3)
-                PIL.Image.fromarray(pixels).save(folder / name / f"{number}.png")
-
-    halves(tmp_path / "data" / "train", range(90))
-    halves(tmp_path / "data" / "test", range(100, 150))
-    settings = {"size": 32, "engine": "torch", "augment": "none", "rate": 3e-3, "steps": 60}
-    found = train(
-        tmp_path / "data", tmp_path / "run", strategy="lp-ft", backbone="efficientnet-lite0",
-        **settings,
-    ).fitted  # fmt: skip
+def test_a_clear_gain_is_kept(short: Settings, train: Train, tmp_path: Path) -> None:
+    """Which of two things is left: a network learned not to see that, and sees it when tuned."""
+    two_squares(tmp_path / "data" / "train", range(120))
+    two_squares(tmp_path / "data" / "test", range(200, 260))
+    asked = {**short, "steps": 100, "rate": 2e-3, "augment": "none"}
+    found = train(tmp_path / "data", tmp_path / "run", **asked).fitted
     (kept,) = (row for row in found.report.record["tried"] if row["kept"])
     assert kept["kind"] in ("lp-ft", "ensemble")
     assert kept["why"].startswith("better than the probe: ")
-    assert kept["score"]["value"] > rung(found, "probe")["score"]["value"]
+    assert kept["score"]["value"] > rung(found, "probe")["score"]["value"] + 0.05
 
 
 # --- a tuned model -------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ nothing else, and which examples a step learns from on (seed, step): so the numb
 changes nothing, and a run that goes on after a kill sees what it would have seen.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
-from regraft.training.interrupts import leave_to_parent
+from regraft.training.interrupts import leave_to
 
 KEPT_BYTES = 3 * 2**30  # of decoded examples in memory; the rest is decoded at each turn
 
@@ -191,5 +192,5 @@ def loader(examples: Augmented, steps: Steps, workers: int = 0) -> "DataLoader[A
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else it draws from everybody's
         prefetch_factor=4 if workers else None,
-        worker_init_fn=leave_to_parent,
+        worker_init_fn=partial(leave_to, os.getpid()),
     )

@@ -7,6 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PARENT_SECONDS = 5.0  # after which a worker looks whether the process that trains is still there
 
 
 class Interrupts:
@@ -43,19 +44,20 @@ class Interrupts:
             signal.signal(number, handler)
 
 
-def leave_to_parent(worker: int = 0) -> None:
+def leave_to(parent: int, worker: int = 0) -> None:
     """In a process of the loader: signals to all processes are for the one that trains.
 
     A terminal and a service manager send them to every process. A worker that ended at once would
-    break the step that is being made; it ends when the process that trains says so.
+    break the step that is being made; it ends when the process that trains says so, or is gone.
     """
-    if not hasattr(signal, "sigwaitinfo"):  # not Linux
+    if not hasattr(signal, "sigtimedwait"):  # not Linux
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def wait() -> None:
-        while signal.sigwaitinfo(SIGNALS).si_pid != os.getppid():
-            pass
+        told = None
+        while os.getppid() == parent and (told is None or told.si_pid != parent):
+            told = signal.sigtimedwait(SIGNALS, PARENT_SECONDS)
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()
