@@ -12,9 +12,11 @@ from regraft.backbones.network import FrozenNetwork, load_network
 from regraft.errors import UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.progress import Quiet
+from regraft.training import views
 from regraft.training.examples import Turn
 from regraft.training.grafted import grafted
 from regraft.training.halves import Halves
+from regraft.training.start import parts_that_learn
 
 Setting = Any  # of conftest.py
 
@@ -45,6 +47,24 @@ def test_a_run_on_kept_views_moves_only_the_deep_half(setting: Setting) -> None:
     assert moved
     assert not any(name.startswith(("conv_stem", "bn1", "blocks.0", "blocks.1")) for name in moved)
     assert any(name.startswith("blocks.6") for name in moved)
+
+
+def test_what_stands_before_the_deep_half_is_not_among_what_learns(setting: Setting) -> None:
+    begun = setting.ready("partial", steps=1)
+    names = {id(p): name for name, p in begun.model.named_parameters()}
+    parts = parts_that_learn(begun.model, begun.wanted, begun.row, begun.plan)
+    learning = {names[id(p)] for part in parts for p in part.parameters}
+    assert "network.module.conv_stem.weight" in names.values()
+    assert not any(name.startswith("network.module.conv_stem") for name in learning)
+    assert any(name.startswith("network.module.conv_head") for name in learning)
+
+
+def test_views_that_would_fill_the_memory_are_refused(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "_memory", lambda: 10_000)
+    with pytest.raises(UsageError, match="GiB of memory"):
+        setting.ready("partial")
 
 
 def test_kept_views_score_as_the_whole_network_does(setting: Setting) -> None:

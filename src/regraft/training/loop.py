@@ -28,6 +28,7 @@ from regraft.training.interrupts import Interrupts
 from regraft.training.judging import Held, Score
 from regraft.training.logs import Log
 from regraft.training.losses import LOSSES, loss, parse_setting
+from regraft.training.memory import kept_memory
 from regraft.training.norms import free
 from regraft.training.optimisers import optimiser, set_rate
 from regraft.training.plan import Plan
@@ -120,6 +121,7 @@ class Training:
         """
         self._resume()
         with (
+            kept_memory(),
             self._folded(),
             Interrupts() as interrupts,
             self.progress.stage(f"training ({self.plan.strategy})", self.plan.steps) as advance,
@@ -201,7 +203,7 @@ class Training:
         """While it is entered, steps take the time that they take in `run`; all is put back."""
         start = copied(self.moving() | dict(self.model.named_buffers()))
         try:
-            with self._folded():
+            with kept_memory(), self._folded():
                 yield
         finally:
             put(self.model, start)

@@ -17,7 +17,7 @@ from regraft.training.adapters import add_adapters
 from regraft.training.grafted import Grafted
 from regraft.training.plan import Plan
 from regraft.training.schedules import SCHEDULES
-from regraft.training.strategies import LEARNS, Strategy, refusal
+from regraft.training.strategies import LEARNS, Groups, Strategy, refusal
 from regraft.training.terms import Part
 from regraft.transfer.probe import Head
 from regraft.transfer.scaling import BlockScaling
@@ -104,7 +104,7 @@ def parts_that_learn(model: Grafted, wanted: Strategy, row: CatalogRow, plan: Pl
     depths = LEARNS[wanted.learns](model, row)
     model.requires_grad_(False)
     parts = []
-    still = 0 if model.halves else round(plan.frozen * len(depths))  # else it is taken out
+    still = _before_the_deep(model, depths) if model.halves else round(plan.frozen * len(depths))
     for depth, names in enumerate(depths):
         if depth < still:
             continue
@@ -114,6 +114,14 @@ def parts_that_learn(model: Grafted, wanted: Strategy, row: CatalogRow, plan: Pl
         parts.append(Part(moving, plan.shallow ** (1 - place), round(waits)))
     head = [p.requires_grad_(True) for p in model.linear.parameters()]
     return [part for part in (*parts, Part(head)) if part.parameters]
+
+
+def _before_the_deep(model: Grafted, depths: Groups) -> int:
+    """Groups that stand before the deep half: they only run on a blank picture."""
+    assert model.halves is not None
+    deep = tuple(f"network.module.{name}." for name in model.halves.deep)
+    learn = (i for i, names in enumerate(depths) if any(n.startswith(deep) for n in names))
+    return next(learn, len(depths))
 
 
 def settings_of(wanted: Strategy, given: Mapping[str, Any]) -> dict[str, Any]:

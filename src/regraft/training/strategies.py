@@ -106,8 +106,8 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "lp-ft",
                 "from the closed-form head on, all but the shallowest weights, the shallow ones "
                 "slowly; BatchNorm frozen, weights averaged",
-                settings={"rate": 4e-4, "shallow": 0.1, "frozen": 0.3},
-                gain=0.3,
+                settings={"rate": 1e-3, "shallow": 0.02, "frozen": 0.3},
+                gain=0.32,
                 needs="lp-ft",
                 source="Kumar et al. 2022, arXiv 2202.10054",
             ),
@@ -124,7 +124,8 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "as lp-ft, but the shallow part stands still and its activations are kept for "
                 "several augmented views",
                 prefix=True,
-                settings={"rate": 5e-4, "shallow": 0.1, "frozen": 0.6},
+                settings={"rate": 1.5e-3, "shallow": 0.1, "frozen": 0.6},
+                gain=0.3,
                 needs="partial",
                 source="Liu et al. 2021, arXiv 2102.01386",
             ),

@@ -1,6 +1,7 @@
 """Views of the training examples, kept as what the shallow half of the network gives for them."""
 
 import math
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
@@ -15,6 +16,8 @@ from regraft.errors import UsageError
 from regraft.progress import Progress
 from regraft.training.examples import Augmented, Turn
 from regraft.training.halves import Prefix
+
+MEMORY_SHARE = 0.3  # of the machine's memory, that views may take
 
 Vector = npt.NDArray[np.float16]
 
@@ -34,8 +37,14 @@ class KeptViews(Augmented):
         super().__init__(
             source.files, source.shas, source.modality, source.spec, source.wanted, source.seed
         )
-        self.engine, self.views = engine_of(engine, prefix), views
         self.columns = prefix.width + math.prod(prefix.shape)
+        if (needed := len(self) * views * self.columns * 2) > (most := MEMORY_SHARE * _memory()):
+            raise UsageError(
+                f"strategy: {views} views of {len(self):,} examples as activations take "
+                f"{needed / 2**30:.1f} GiB of memory, of which {most / 2**30:.1f} may be taken: "
+                "choose a smaller size, more that is frozen, or another strategy"
+            )
+        self.engine, self.views = engine_of(engine, prefix), views
         self._vectors: dict[Turn, Vector] = {}
 
     def __getitem__(self, turn: Turn) -> tuple[Any, int]:
@@ -71,3 +80,9 @@ class KeptViews(Augmented):
 
     def blank(self) -> torch.Tensor:
         return torch.zeros(1, self.columns)
+
+
+def _memory() -> int:
+    """Bytes of the machine's memory; 8 GiB where the system does not tell."""
+    known = hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 8 * 2**30

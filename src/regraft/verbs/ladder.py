@@ -9,13 +9,15 @@ and the next one only where its expected gain is worth the minutes.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import exp
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from regraft.errors import UsageError
 from regraft.recipe import Recipe
+from regraft.training.memory import kept_memory
 from regraft.training.plan import Plan
-from regraft.training.strategies import refusal, strategies, strategy
+from regraft.training.strategies import Strategy, refusal, strategies, strategy
 from regraft.verbs.climb import Climb
 from regraft.verbs.decisions import Decisions
 from regraft.verbs.ground import Ground, divided
@@ -30,6 +32,8 @@ RACE_SHARE = 0.15  # of the time left that a race may take
 RATES = (0.4, 1.0, 2.5)  # factors of the likeliest strategy's own rate that race
 KEPT = 2  # turns that are kept after the race
 OVERLAP = 0.5  # of its gain that a turn keeps for each one before it: they learn the same things
+CLOSE = 0.9  # of the largest gain: such offers are told apart by what the time allows
+HALFWAY = 3.0  # epochs after which all but a third of a gain is there
 WORTH = 0.01  # of the held-back loss a minute: what a further turn must promise
 TO_BEGIN = 5.0  # seconds that a racer takes before its first step and for its looks
 FEWEST_EPOCHS = 2.0  # that a further turn must have time for
@@ -77,12 +81,13 @@ def climbed(ground: Ground) -> tuple[Rung, list[Rung], list[dict[str, Any]]]:
     """The rung that is kept, those above the probes, and what a report tells of each run."""
     lessons = Lessons(ground)
     best, made, told = ground.probe, [], []
-    for planned in Ladder(lessons).turns():
-        step = Climb(lessons, planned)
-        found = step.run(best)
-        made += found
-        told.append(step.told)
-        best = next((rung for rung in found if rung.why.startswith("better")), best)
+    with kept_memory():
+        for planned in Ladder(lessons).turns():
+            step = Climb(lessons, planned)
+            found = step.run(best)
+            made += found
+            told.append(step.told)
+            best = next((rung for rung in found if rung.why.startswith("better")), best)
     return best, made, told
 
 
@@ -153,9 +158,28 @@ class Ladder:
         return [(o.turn.wanted.name, o.turn.factor, o.gain) for o in offers[:KEPT]]
 
     def _offers(self) -> list[Offer]:
-        """Of the registry, what this network can do and what is expected to gain."""
+        """Of the registry, what this network can do and what is expected to gain in the time."""
         rows = [s for s in strategies().values() if s.gain and not refusal(s, self.lessons.row)]
-        return sorted((Offer(Turn(s), s.gain) for s in rows), key=lambda o: -o.gain)
+        close = [s for s in rows if s.gain >= CLOSE * max(row.gain for row in rows)]
+        shares = {s.name: self._share(s) for s in close} if len(close) > 1 else {}
+        offers = (Offer(Turn(s), s.gain * shares.get(s.name, 1.0)) for s in rows)
+        return sorted(offers, key=lambda offer: -offer.gain)
+
+    def _share(self, wanted: Strategy) -> float:
+        """Of its gain, what a strategy reaches at the size and in the epochs that there is time for.
+
+        One that keeps activations sees the examples more often in the same time, or larger.
+        """
+        if self._length_is_asked():
+            return 1.0
+        planner = Planner(self.lessons, Turn(wanted), self.ground.until, self.paces)
+        try:
+            size, steps = planner.length()
+        except UsageError as error:
+            self.ground.progress.say(f"{wanted.name}: not tried, {error}")
+            return 0.0
+        own = self.lessons.network.spec.size
+        return size / own * (1 - exp(-steps / planner.epoch / HALFWAY))
 
     def _racers(self, offers: Sequence[Offer]) -> list[Offer]:
         """Every offer at its own rate, and the likeliest at other rates too."""

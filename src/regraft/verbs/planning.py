@@ -64,14 +64,18 @@ class Planner:
 
     def plan(self) -> Plan | None:
         """At the largest size that the time allows, with as many steps; None where too few fit."""
+        size, steps = self.length()
+        return self._at_found_rate(self.drafted(size, steps)) if steps else None
+
+    def length(self) -> tuple[int, int]:
+        """The size and the steps that the time allows, by a rehearsal; 0 where too few fit."""
         if not self._asked_steps() and self._left(self._sizes()[-1]) < REHEARSAL:
-            return None
+            return self._sizes()[-1], 0
         size = self._sizes()[0]
         pace = self.pace(size)
         if (smaller := self._affordable_size(size, pace)) != size:
             size, pace = smaller, self.pace(smaller)
-        steps = self._asked_steps() or self._steps(size, pace)
-        return self._at_found_rate(self.drafted(size, steps)) if steps else None
+        return size, self._asked_steps() or self._steps(size, pace)
 
     def drafted(self, size: int, steps: int) -> Plan:
         """The plan at a size with so many steps, whatever the clock says."""
