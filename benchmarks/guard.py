@@ -8,7 +8,8 @@ measured on the same part of the set, which nothing is chosen by:
 
 - probe, copy and lp-ft as plain strategies, by `regraft.compare`: --epochs of training, at least
   --least-steps and at most --most-steps, the same for all that train;
-- guard: what `fit` with --budget gives the user, with everything left to it but network and size.
+- guard: what `fit` with --budget gives the user, with everything left to it but network and size;
+  with --guard-steps as many steps instead, which are the same on a slow machine and a fast one.
   Its rows tell the probe that it would have given without training, on the very same examples.
 
 What is in the JSON file is not done again: an interrupted run goes on where it was.
@@ -91,6 +92,8 @@ def guarded(data: Any, asked: argparse.Namespace, seed: int, store: Any) -> Row:
 
     start = time.perf_counter()
     own: dict[str, Any] = {"backbone": asked.backbone, "size": asked.size, "budget": asked.budget}
+    if asked.guard_steps:
+        own |= {"steps": asked.guard_steps, "budget": 1e6}
     report = fit_and_report(data, store=store, seed=seed, **own).report
     tried = report.record["tried"]
     kept = next(row for row in tried if row["kept"])
@@ -230,11 +233,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--least-steps", type=int, default=100)
     parser.add_argument("--most-steps", type=int, default=400)
     parser.add_argument("--budget", default="2min", help="of the guarded fit")
+    parser.add_argument("--guard-steps", type=int, help="of the guarded fit, instead of a budget")
     sets.add_arguments(parser)
     portions.add_arguments(parser)
     asked = parser.parse_args(arguments)
     os.environ.setdefault("REGRAFT_CACHE", str(asked.work / "cache"))
-    names = ("size", "backbone", "epochs", "least_steps", "most_steps", "budget")
+    names = ("size", "backbone", "epochs", "least_steps", "most_steps", "budget", "guard_steps")
     settings = {name: getattr(asked, name) for name in names}
     kept = Portions(asked.json, settings, KEYS, asked.max_seconds)
     run(asked, kept)

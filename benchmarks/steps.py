@@ -6,7 +6,8 @@
 The run is Regraft's own loop with the settings of `lp-ft`: pictures from memory, augmented, moved
 to the device, forwards and backwards with frozen BatchNorm folded, clipped, AdamW, moving average.
 Beside it, in turn, bare loops with the same batch, threads, precision, memory format
-(channels-last) and optimiser with the same groups, on ready tensors, and nothing else in them:
+(channels-last), freed memory kept, and optimiser with the same groups, on ready tensors, and
+nothing else in them:
 
 - bare:                 the same network with its head, BatchNorm folded as in the run
 - bare, not folded:     the same without folding: what one would write
@@ -42,6 +43,7 @@ from turns import WARM, bare_turns, ours
 
 from regraft.backbones.catalog import DEFAULT, CatalogRow, find
 from regraft.training.examples import Steps, loader
+from regraft.training.memory import kept_memory
 from regraft.training.strategies import strategy
 from regraft.training.tuning import Lesson, Ready, ready
 
@@ -96,7 +98,10 @@ def decoded(run: Ready) -> float:
 def measured(row: CatalogRow, files: Sequence[str], asked: argparse.Namespace) -> dict[str, Any]:
     run = begun(row, files, asked)
     decoding = decoded(run)
-    rounds = [one_round(run, asked.workers) for _ in range(asked.rounds + 1)][1:]  # one warms up
+    with kept_memory():  # for all, as a run has it
+        rounds = [one_round(run, asked.workers) for _ in range(asked.rounds + 1)][
+            1:
+        ]  # one warms up
     profile = {
         name: median(r["regraft"][name] for r in rounds)
         for name in ("waiting", "forwards_and_backwards")

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,17 @@ import pytest
 from PIL import Image
 
 import regraft
+from regraft.backbones.catalog import DEFAULT, find
 from regraft.errors import UsageError
+from regraft.modalities.spec import InputSpec
 from regraft.model.model import Model
 from regraft.recipe import Recipe
 from regraft.training.checkpoints import run_folder
 from regraft.training.loop import Training
 from regraft.verbs import fit as fit_module
 from regraft.verbs.fit import Fitted, fit, fit_and_report
-from regraft.verbs.ladder import perhaps, refusals
+from regraft.verbs.ladder import Ladder, perhaps, refusals
+from regraft.verbs.planning import Planner
 from regraft.verbs.rungs import Learning
 
 Settings = dict[str, Any]
@@ -344,6 +348,39 @@ def test_three_of_each_class_are_enough_to_ask_for_training(
     write_photos(data / "test", {"disc": [50], "square": [50]})
     found = fit_and_report(data, **{**short, "steps": 1, "strategy": "tune-norm"})
     assert rung(found, "tune-norm")["why"]
+
+
+# --- the order -----------------------------------------------------------------------------------
+
+ORDERS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"lp-ft": (64, 20), "partial": (64, 100)}, ["partial", "lp-ft"]),  # ten epochs against two
+    ({"lp-ft": (64, 300), "partial": (64, 900)}, ["lp-ft", "partial"]),  # there is time for both
+    ({"lp-ft": (32, 60), "partial": (64, 60)}, ["partial", "lp-ft"]),  # at half the size
+    ({"lp-ft": (64, 20), "partial": UsageError("too much memory")}, ["lp-ft"]),
+]
+
+
+@pytest.mark.parametrize(("lengths", "expected"), ORDERS)
+def test_close_offers_are_ordered_by_what_the_time_allows(
+    lengths: dict[str, Any], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def length(self: Planner) -> tuple[int, int]:
+        found = lengths[self.turn.wanted.name]
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(Planner, "length", length)
+    monkeypatch.setattr(Planner, "epoch", 10)
+    said: list[str] = []
+    network = SimpleNamespace(spec=InputSpec(size=64))
+    ground = SimpleNamespace(
+        recipe=Recipe(source="x"), folder=None, until=0.0, progress=SimpleNamespace(say=said.append)
+    )
+    lessons: Any = SimpleNamespace(ground=ground, network=network, row=find(DEFAULT))
+    offers = [offer.turn.wanted.name for offer in Ladder(lessons)._offers()]
+    assert [name for name in offers if name in lengths] == expected
+    assert said == [] if len(expected) == 2 else ["partial: not tried, too much memory"]
 
 
 # --- again ---------------------------------------------------------------------------------------

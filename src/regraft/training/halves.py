@@ -105,7 +105,6 @@ class Halves:
         Kept views are in half precision, the network is not.
         """
         packed = packed.float()
-        packed = packed.float()  # kept in half of that
         self._replay.value = packed[:, self.width :].unflatten(1, self.shape)
         if len(self.shape) == 3:
             given = self._replay.value.contiguous(memory_format=torch.channels_last)

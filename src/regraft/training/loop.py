@@ -10,6 +10,7 @@ state before it, and so a run goes on exactly where a checkpoint left it.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,10 +108,11 @@ class Training:
         if not self.plan.average or not self.plan.steps:
             return None
         memory = max(1.0, self.plan.average * self.plan.steps)
-        return Average(self.moving(), 1 - 1 / (1 + memory))
+        return Average(self.moving, 1 - 1 / (1 + memory))
 
+    @cached_property
     def moving(self) -> State:
-        """What moves, as it is now."""
+        """What moves, as it is now: the same tensors from step to step."""
         return moving(self.model, self.learning)
 
     def run(self) -> Trained:
@@ -175,7 +177,7 @@ class Training:
         self._refuse_no_number(self._clipped(), batch)
         self._move()
         if self.average is not None:
-            self.average.take(self.moving())
+            self.average.take(self.moving)
         self.losses[0] += total(self.fabric, losses.sum())
         self.losses[1] += self.plan.batch
 
@@ -201,7 +203,7 @@ class Training:
     @contextmanager
     def rehearsing(self) -> Iterator[None]:
         """While it is entered, steps take the time that they take in `run`; all is put back."""
-        start = copied(self.moving() | dict(self.model.named_buffers()))
+        start = copied(self.moving | dict(self.model.named_buffers()))
         try:
             with kept_memory(), self._folded():
                 yield
@@ -305,7 +307,7 @@ class Training:
             return None
         if state is None:
             return self.held.score(self.model, self.device)
-        own = copied(self.moving())
+        own = copied(self.moving)
         put(self.model, state)
         try:
             return self.held.score(self.model, self.device)
@@ -335,7 +337,7 @@ class Training:
         chosen = mean or now
         self.schedule.tell(loss if chosen is None else chosen.loss)
         if chosen is not None and (self.best is None or chosen.loss < self.best[0]):
-            source = self.average.state if self.average else self.moving()
+            source = self.average.state if self.average else self.moving
             self.best = (chosen.loss, copied(source))
         self._warn()
 
@@ -386,7 +388,7 @@ class Training:
 
     def _trained(self) -> Trained:
         return Trained(
-            last=copied(self.moving()),
+            last=copied(self.moving),
             average=copied(self.average.state) if self.average else None,
             best=self.best[1] if self.best else None,
             curve=self.curve,

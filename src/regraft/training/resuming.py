@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def checkpoint_of(run: "Training") -> Checkpoint:
     """Weights, average, best, optimiser, schedule, curve and position."""
-    model = run.moving() | dict(run.model.named_buffers())  # those that count as well
+    model = run.moving | dict(run.model.named_buffers())  # those that count as well
     tensors = {f"model/{name}": t for name, t in model.items()}
     if run.average:
         tensors |= {f"average/{name}": t for name, t in run.average.state.items()}

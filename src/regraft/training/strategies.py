@@ -124,7 +124,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "as lp-ft, but the shallow part stands still and its activations are kept for "
                 "several augmented views",
                 prefix=True,
-                settings={"rate": 1.5e-3, "shallow": 0.1, "frozen": 0.6},
+                settings={"rate": 1e-3, "shallow": 0.1, "frozen": 0.6},
                 gain=0.3,
                 needs="partial",
                 source="Liu et al. 2021, arXiv 2102.01386",

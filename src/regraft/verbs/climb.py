@@ -59,7 +59,7 @@ class Climb:
             progress=self.ground.progress,
             **({} if recipe.patience is None else {"patience": recipe.patience or None}),
         )
-        start = copied(run.moving())
+        start = copied(run.moving)
         trained = run.run()
         self.device, self.start_score = run.device, run.start
         self.told = {

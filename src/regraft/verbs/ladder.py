@@ -162,11 +162,12 @@ class Ladder:
         rows = [s for s in strategies().values() if s.gain and not refusal(s, self.lessons.row)]
         close = [s for s in rows if s.gain >= CLOSE * max(row.gain for row in rows)]
         shares = {s.name: self._share(s) for s in close} if len(close) > 1 else {}
-        offers = (Offer(Turn(s), s.gain * shares.get(s.name, 1.0)) for s in rows)
-        return sorted(offers, key=lambda offer: -offer.gain)
+        offers = [Offer(Turn(s), s.gain * shares.get(s.name, 1.0)) for s in rows]
+        possible = [offer for offer in offers if offer.gain] or offers
+        return sorted(possible, key=lambda offer: -offer.gain)
 
     def _share(self, wanted: Strategy) -> float:
-        """Of its gain, what a strategy reaches at the size and in the epochs that there is time for.
+        """Of its gain, what a strategy reaches at the size and in the epochs that the time allows.
 
         One that keeps activations sees the examples more often in the same time, or larger.
         """
