@@ -10,7 +10,7 @@ BENCHABLE := $(VENV)/.regraft-bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint check bench clean
+.PHONY: help demo test test-slow lint check bench docs clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ check: $(TESTABLE) ## lint and the fast tests, as one command
 
 bench: $(BENCHABLE) ## the benchmarks, into out/bench/
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks --out out/bench $(ARGS)
+
+docs: $(TESTABLE) ## the reference from docstrings, into out/docs/
+	$(BIN)/python docs/reference.py out/docs
 
 clean: ## remove the environment and the caches
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
