@@ -89,14 +89,23 @@ def _listed(voice: Voice, settings: dict[str, object]) -> Reply:
         names = ", ".join("--" + name.replace("_", "-") for name in settings)
         names = names.replace("--source", "SOURCE")
         raise UsageError(f"--list: goes with no other setting; leave out {names}")
-    from regraft.modalities.augment import AUGMENTATIONS, SETS
+    from regraft.modalities.augment import AUGMENTATIONS, KINDS
 
-    rows = AUGMENTATIONS.values()
+    kinds = {
+        row.name: [name for name, kind in KINDS.items() if isinstance(row, kind.rows)]
+        for row in AUGMENTATIONS.values()
+    }
+    rows = [row.to_dict() | {"kinds": kinds[name]} for name, row in AUGMENTATIONS.items()]
     cells = (
-        [r.name, f"{r.default:g}", f"{r.lowest:g} to {r.highest:g}", r.unit, r.told] for r in rows
+        [
+            *(r.name, ", ".join(kinds[r.name]), f"{r.default:g}"),
+            *(f"{r.lowest:g} to {r.highest:g}", r.unit, r.told),
+        ]
+        for r in AUGMENTATIONS.values()
     )
-    voice.print(
-        table(("name", "default", "range", "strength", "what it does"), cells, ("default",))
-    )
-    voice.print(table(("set", "stands for"), ([name, text] for name, text in SETS.items())))
-    return Reply({"augmentations": [row.to_dict() for row in rows], "sets": dict(SETS)})
+    heads = ("name", "for", "default", "range", "strength", "what it does")
+    voice.print(table(heads, cells, ("default",)))
+    sets = {name: dict(kind.sets) for name, kind in KINDS.items()}
+    named = ([name, kind, text] for kind, own in sets.items() for name, text in own.items())
+    voice.print(table(("set", "for", "stands for"), named))
+    return Reply({"augmentations": rows, "sets": sets})

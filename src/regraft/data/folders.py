@@ -113,6 +113,13 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
+def names(root: Path, extensions: Collection[str]) -> list[str]:
+    """The files with one of these endings, relative to the root."""
+    walk = _Walk(os.path.abspath(root), extensions)
+    walk.run()
+    return walk.files
+
+
 def read(root: Path, extensions: Collection[str], modality: str) -> Dataset:
     """The examples of a folder; the first folder below the root (or the part) is the class.
 

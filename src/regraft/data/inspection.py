@@ -27,10 +27,13 @@ LONG = 5  # longer side / shorter side from which a centre crop shows a fifth or
 FAR = 4  # times larger or smaller than the median picture,
 DEVIATIONS = 5  # and that many robust standard deviations (of the logarithm) away from it
 
+BRIEF = 50  # milliseconds of a recording under which hardly anything is heard
+HEARD = 30_000  # milliseconds of the middle of a recording that are heard
+
 # What is found anew by each inspection, so that an earlier one's is out of date.
 KINDS = frozenset(
     {"exact-duplicate", "near-duplicate", "conflicting-labels", "leak", "group-leak"}
-    | {"tiny-class", "imbalance", "odd-size", "odd-mode", "animated"}
+    | {"tiny-class", "imbalance", "odd-size", "odd-mode", "animated", "silent"}
 )
 
 # Mode of the decoder → what a person calls it.
@@ -66,7 +69,7 @@ class Inspection:
 
     dataset   the readable examples, sha256 filled in, all findings attached
     findings  what this inspection found; those of loading are in ``dataset.findings`` only
-    together  ids that are copies of one picture: lists for `regraft.data.splits.split`
+    together  ids that are copies of one example: lists for `regraft.data.splits.split`
     """
 
     dataset: Dataset
@@ -100,7 +103,7 @@ def inspect(dataset: Dataset, shas: Sequence[str], looks: Sequence[Look]) -> Ins
     ids = clean.table["id"].to_list()
     together = tuple(tuple(ids[i] for i in group) for group in duplicates.together())
     odd = (*_copies(clean, facts, duplicates), *audit(clean, together), *_balance(clean))
-    odd += tuple(_oddities(ids, facts))
+    odd += tuple(_oddities(ids, facts, _kind_of(clean)))
     clean = replace(clean, findings=clean.findings + odd)
     return Inspection(clean, clean.findings[len(earlier) :], together)
 
@@ -125,18 +128,19 @@ def _duplicates(dataset: Dataset, facts: Sequence[Facts]) -> Duplicates:
 
 def _copies(dataset: Dataset, facts: Sequence[Facts], duplicates: Duplicates) -> Iterator[Finding]:
     ids, labels = dataset.table["id"].to_list(), dataset.table["label"].to_list()
+    noun = _kind_of(dataset).noun
     for group in duplicates.exact:
         reason = f"{len(group)} files are the same, byte for byte: one of them is enough"
         yield Finding("exact-duplicate", tuple(ids[i] for i in group), reason)
     for group, pairs in _near_groups(duplicates):
-        reason = _near_reason(group, pairs, facts, labels)
+        reason = _near_reason(group, pairs, facts, labels, noun)
         score = min(1.0, min(pair.similarity for pair in pairs))
         yield Finding("near-duplicate", tuple(ids[i] for i in group), reason, score=score)
-    yield from _conflicts(duplicates, ids, labels)
+    yield from _conflicts(duplicates, ids, labels, noun)
 
 
 def _conflicts(
-    duplicates: Duplicates, ids: Sequence[str], labels: Sequence[str | None]
+    duplicates: Duplicates, ids: Sequence[str], labels: Sequence[str | None], noun: str
 ) -> Iterator[Finding]:
     """Copies with several labels; of mirrored ones both may be right: left and right, b and d."""
 
@@ -148,12 +152,12 @@ def _conflicts(
     for group in Duplicates(duplicates.exact, upright).together():
         if len(named := names(group)) > 1:
             severity = "warning" if sure.isdisjoint(group) else "error"
-            yield _conflict(tuple(ids[i] for i in group), named, severity)
+            yield _conflict(tuple(ids[i] for i in group), named, severity, noun)
 
 
-def _conflict(files: tuple[str, ...], labels: Iterable[str], severity: str) -> Finding:
+def _conflict(files: tuple[str, ...], labels: Iterable[str], severity: str, noun: str) -> Finding:
     names = listed(sorted(labels, key=natural_key))
-    reason = f"copies of one picture are labelled {names}: at most one can be right; correct them"
+    reason = f"copies of one {noun} are labelled {names}: at most one can be right; correct them"
     return Finding("conflicting-labels", files, reason, severity)
 
 
@@ -171,12 +175,13 @@ def _near_reason(
     pairs: Iterable[NearPair],
     facts: Sequence[Facts],
     labels: Sequence[str | None],
+    noun: str,
 ) -> str:
     said = [way for pair in pairs for way in _ways(facts[pair.a], facts[pair.b], pair.mirrored)]
     ways = ", ".join(dict.fromkeys(said))
     if len({labels[i] for i in group} - {None}) > 1:
         ways += "; labels differ"
-    return f"{len(group)} copies of one picture ({ways}): a split must not separate them"
+    return f"{len(group)} copies of one {noun} ({ways}): a split must not separate them"
 
 
 def _ways(a: Facts, b: Facts, mirrored: bool) -> Iterator[str]:
@@ -227,20 +232,18 @@ class _Oddity(NamedTuple):
     severity: str = "note"
 
 
-def _oddities(ids: Sequence[str], facts: Sequence[Facts]) -> Iterator[Finding]:
-    for oddity in ODDITIES if facts else ():
+def _oddities(
+    ids: Sequence[str], facts: Sequence[Facts], kind: "_ExampleKind"
+) -> Iterator[Finding]:
+    for oddity in kind.oddities if facts else ():
         if files := _chosen(ids, oddity.odd(facts)):
-            reason = f"{_pictures(len(files))} {oddity.reason}"
+            reason = f"{kind.counted(len(files))} {oddity.reason}"
             yield Finding(oddity.kind, files, reason, oddity.severity)
-    yield from _modes(ids, facts)
+    yield from _modes(ids, facts, kind)
 
 
 def _chosen(ids: Sequence[str], odd: Iterable[bool]) -> tuple[str, ...]:
     return tuple(name for name, is_odd in zip(ids, odd, strict=True) if is_odd)
-
-
-def _pictures(n: int) -> str:
-    return "1 picture" if n == 1 else f"{n} pictures"
 
 
 def _sides(facts: Sequence[Facts]) -> npt.NDArray[np.int64]:
@@ -271,6 +274,29 @@ def _animated(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
     return np.array([fact.frames > 1 and fact.format not in STILL for fact in facts])
 
 
+def _brief(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
+    return _milliseconds(facts) < BRIEF
+
+
+def _lengthy(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
+    return _milliseconds(facts) > HEARD
+
+
+def _silent(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
+    return np.array([not fact.thumb.any() for fact in facts])
+
+
+def _far_in_time(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
+    """Far from the median duration."""
+    away = np.abs(np.log(_milliseconds(facts)) - np.log(np.median(_milliseconds(facts))))
+    far = away > max(np.log(FAR), DEVIATIONS * 1.4826 * np.median(away))
+    return np.asarray(far & ~_brief(facts) & ~_lengthy(facts))
+
+
+def _milliseconds(facts: Sequence[Facts]) -> npt.NDArray[np.int64]:
+    return np.array([fact.width for fact in facts], np.int64)
+
+
 ODDITIES = (
     _Oddity("odd-size", _small, f"under {SMALL} pixels, much smaller than the rest", "warning"),
     _Oddity(
@@ -281,11 +307,44 @@ ODDITIES = (
 )
 
 
-def _modes(ids: Sequence[str], facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Pictures stored otherwise than most: one finding for each way."""
-    kinds = [COLOURS.get(fact.mode, fact.mode) for fact in facts]
-    by_number = sorted(set(kinds), key=lambda kind: (-kinds.count(kind), kind))
-    for usual, kind in ((by_number[0], kind) for kind in by_number[1:]):
-        files = _chosen(ids, (k == kind for k in kinds))
-        reason = f"{_pictures(len(files))} stored as {kind} where most are {usual}"
-        yield Finding("odd-mode", files, f"{reason}; all are turned into RGB", "note")
+SOUND_ODDITIES = (
+    _Oddity("silent", _silent, "without any sound", "warning"),
+    _Oddity("odd-size", _brief, f"shorter than {BRIEF} ms", "warning"),
+    _Oddity("odd-size", _lengthy, f"longer than {HEARD // 1000} s: only the middle is heard"),
+    _Oddity("odd-size", _far_in_time, "of a duration far from that of the rest"),
+)
+
+
+class _ExampleKind(NamedTuple):
+    """What is odd about examples of a modality, and how a person calls them.
+
+    common  what all of them are turned into
+    """
+
+    oddities: Sequence[_Oddity]
+    noun: str
+    common: str
+
+    def counted(self, n: int) -> str:
+        return f"1 {self.noun}" if n == 1 else f"{n} {self.noun}s"
+
+
+PICTURES = _ExampleKind(ODDITIES, "picture", "RGB")
+KINDS_OF: Mapping[str, _ExampleKind] = {
+    "image": PICTURES,
+    "audio": _ExampleKind(SOUND_ODDITIES, "recording", "16 kHz mono"),
+}
+
+
+def _kind_of(dataset: Dataset) -> _ExampleKind:
+    return KINDS_OF.get(dataset.modality, PICTURES)
+
+
+def _modes(ids: Sequence[str], facts: Sequence[Facts], kind: "_ExampleKind") -> Iterator[Finding]:
+    """Examples stored otherwise than most: one finding for each way."""
+    modes = [COLOURS.get(fact.mode, fact.mode) for fact in facts]
+    by_number = sorted(set(modes), key=lambda mode: (-modes.count(mode), mode))
+    for usual, mode in ((by_number[0], mode) for mode in by_number[1:]):
+        files = _chosen(ids, (m == mode for m in modes))
+        reason = f"{kind.counted(len(files))} stored as {mode} where most are {usual}"
+        yield Finding("odd-mode", files, f"{reason}; all are turned into {kind.common}", "note")

@@ -7,8 +7,8 @@ Each kind of source is a row of `SOURCES`; packages add rows through the entry-p
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ EXTENSIONS: dict[str, frozenset[str]] = {
         {"avif", "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm"}
         | {"ppm", "tif", "tiff", "webp"}
     ),
+    "audio": frozenset({"aif", "aiff", "au", "flac", "mp3", "oga", "ogg", "opus", "wav"}),
 }
+USUAL = "image"  # where no name tells
 
 ENTRY_POINTS = "regraft.data_sources"
 
@@ -38,12 +40,15 @@ class Options:
     path_column: str | None = None
     group: str | None = None
     split: str | None = None
-    modality: str = "image"
+    modality: str | None = None
     root: Path | None = None
 
     @property
     def extensions(self) -> frozenset[str]:
-        return EXTENSIONS[self.modality]
+        """Of the modality; where it is not told, of all."""
+        return (
+            EXTENSIONS[self.modality] if self.modality else frozenset().union(*EXTENSIONS.values())
+        )
 
 
 @dataclass(frozen=True)
@@ -69,23 +74,23 @@ def load(
     path_column: str | None = None,
     group: str | None = None,
     split: str | None = None,
-    modality: str = "image",
+    modality: str | None = None,
     root: str | Path | None = None,
 ) -> Dataset:
-    """The examples that `source` names; no picture is opened and nothing is written.
+    """The examples that `source` names; none is opened and nothing is written.
 
     source       a folder with one sub-folder per class, or with train, validation and test folders
                  of such; a CSV, TSV, Parquet or JSON lines manifest; one file; a list of files;
                  a Dataset (returned as it is)
     label, path_column, group, split
                  columns of a manifest; plain names (label, file, patient ...) are found without
-    modality     one of EXTENSIONS
+    modality     one of EXTENSIONS; None: that of most files, by their endings
     root         folder that the paths in a manifest are relative to and must stay in; without it
                  the manifest's folder
 
     Raises UsageError for parameters, DataError for what the source holds.
     """
-    if modality not in EXTENSIONS:
+    if modality is not None and modality not in EXTENSIONS:
         raise UsageError(f"modality: {modality!r} is not one of {listed(sorted(EXTENSIONS))}")
     folder = None if root is None else Path(os.path.expanduser(root))
     options = Options(label, path_column, group, split, modality, folder)
@@ -96,6 +101,14 @@ def load(
     if mistakes := list(_mistakes(kind, options)):
         raise UsageError(*mistakes)
     return kind.read(source, options)
+
+
+def modality_of(names: Iterable[str]) -> str:
+    """The modality that most files are of, by their endings."""
+    counts = Counter(os.path.splitext(name)[1][1:].lower() for name in names)
+    found = {m: sum(counts[e] for e in endings) for m, endings in EXTENSIONS.items()}
+    most = max(found.values())
+    return USUAL if found[USUAL] == most else max(found, key=lambda name: found[name])
 
 
 def registered() -> Iterator[Source]:
@@ -142,7 +155,7 @@ def _problems(dataset: Dataset) -> Iterator[str]:
 
 
 def _mistakes(kind: Source, options: Options) -> Iterator[str]:
-    optional = [f.name for f in fields(Options) if f.default is None]
+    optional = [f.name for f in fields(Options) if f.default is None and f.name != "modality"]
     for name in optional:
         if getattr(options, name) is not None and name not in kind.obeys:
             yield f"{name}: cannot be set for {kind.name}"
@@ -207,12 +220,14 @@ def _read_dataset(source: Any, options: Options) -> Dataset:
 
 
 def _read_folder(source: Any, options: Options) -> Dataset:
-    return folders.read(Path(source), options.extensions, options.modality)
+    kind = options.modality or modality_of(folders.names(Path(source), options.extensions))
+    return folders.read(Path(source), EXTENSIONS[kind], kind)
 
 
 def _read_manifest(source: Any, options: Options) -> Dataset:
     columns = {role: getattr(options, role) for role in manifests.GUESSES}
-    return manifests.read(Path(source), options.modality, columns, options.root)
+    found = manifests.read(Path(source), options.modality or USUAL, columns, options.root)
+    return found if options.modality else replace(found, modality=modality_of(found.table["path"]))
 
 
 def _read_file(source: Any, options: Options) -> Dataset:
@@ -235,7 +250,8 @@ def _read_list(source: Any, options: Options) -> Dataset:
     reason = f"{len(repeated)} files are named more than once and are read once"
     findings = [Finding("repeated-row", repeated, reason)] if repeated else []
     columns = {"id": ids, "path": paths}
-    return Dataset.of(columns, Path(root), modality=options.modality, findings=findings)
+    kind = options.modality or modality_of(paths)
+    return Dataset.of(columns, Path(root), modality=kind, findings=findings)
 
 
 def _is_plain(name: object) -> bool:

@@ -3,13 +3,14 @@
 spec    InputSpec: preprocessing as plain data
 facts   Facts: what one look at an example tells
 image   pictures
+audio   recordings, as log-mel pictures
 """
 
 from regraft.errors import UsageError
 from regraft.modalities.base import Modality
 
 # Modality name → the module that holds its `MODALITY`; imported when it is asked for.
-MODALITIES = {"image": "regraft.modalities.image"}
+MODALITIES = {"image": "regraft.modalities.image", "audio": "regraft.modalities.audio"}
 
 
 def modality(name: str) -> Modality:

@@ -1,7 +1,8 @@
-"""Augmentation of pictures for training: rows of a registry, wanted by name with a strength.
+"""Augmentation for training: rows of a registry, wanted by name with a strength.
 
     wanted = parse("light,colour=0.2,mixup")
     augmented(picture, spec, wanted, rng)      one picture, as often as it is seen
+    changed(sound, wanted, rng)                one recording
     mixed(pixels, targets, wanted, rng)        one batch of them
 
 All randomness comes from the generator given. Each row gets a child of it by its name, so that a
@@ -13,19 +14,22 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from regraft.errors import UsageError
-from regraft.modalities import mixing, paints, policies, warps
+from regraft.modalities import mixing, paints, policies, sounds, warps
 from regraft.modalities.spec import InputSpec
+from regraft.modalities.usual import Usual
 from regraft.modalities.warps import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from regraft.modalities.audio import Sound
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,13 @@ class PictureRow(Row):
     """An augmentation of one picture: `plan` adds to what will be done with it."""
 
     plan: Callable[[Plan, float, np.random.Generator], Plan]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundRow(Row):
+    """An augmentation of one recording."""
+
+    change: Callable[["Sound", float, np.random.Generator], "Sound"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +139,38 @@ _ROWS: tuple[Row, ...] = (
         "Zhong et al. 2017, arXiv 1708.04896",
         plan=paints.erasing,
     ),
+    SoundRow(
+        "shift",
+        "begins earlier or later",
+        *(0.1, 0, 0.5, "largest, in shares of the recording"),
+        change=sounds.shift,
+    ),
+    SoundRow(
+        "tempo",
+        "plays faster or slower, higher or lower with it",
+        *(0.1, 0, 1, "largest change of speed"),
+        change=sounds.tempo,
+    ),
+    SoundRow(
+        "hiss",
+        "adds white noise",
+        *(0.1, 0, 2, "largest, in shares of the recording's level"),
+        change=sounds.hiss,
+    ),
+    SoundRow(
+        "time-mask",
+        "is silent for a while",
+        *(0.15, 0, 0.5, "largest share of the time"),
+        "Park et al. 2019, arXiv 1904.08779",
+        change=sounds.time_mask,
+    ),
+    SoundRow(
+        "frequency-mask",
+        "silences neighbouring frequencies",
+        *(0.15, 0, 0.5, "largest share of the bands"),
+        "Park et al. 2019, arXiv 1904.08779",
+        change=sounds.frequency_mask,
+    ),
     BatchRow(
         "mixup",
         "fades two pictures and their labels into each other",
@@ -156,17 +199,26 @@ SETS: Mapping[str, str] = {
     "strong": "crop,flip,randaugment,erasing,mixup",
     "lossless": "crop",
 }
+SOUND_SETS: Mapping[str, str] = {
+    "light": "shift,time-mask,frequency-mask",
+    "medium": "shift,tempo,time-mask,frequency-mask",
+    "strong": "shift,tempo,hiss,time-mask=0.25,frequency-mask=0.25,mixup",
+    "lossless": "shift",
+}
 
 
-class Usual(NamedTuple):
-    """A part of what is usual, the strongest of several that leaves the answers as they are.
+@dataclass(frozen=True)
+class Kind:
+    """What there is for one modality."""
 
-    alternatives  (as it is tried on known examples, as it is used then), the strongest first
-    least         share of the right answers that must remain
-    """
+    rows: tuple[type[Row], ...]
+    sets: Mapping[str, str]
 
-    alternatives: tuple[tuple[str, str], ...]
-    least: float
+
+KINDS: Mapping[str, Kind] = {
+    "image": Kind((PictureRow, BatchRow), SETS),
+    "audio": Kind((SoundRow, BatchRow), SOUND_SETS),
+}
 
 
 # Of DEFAULT. A mirrored 2 is no 2, and a third of a small object is nothing at all.
@@ -209,24 +261,40 @@ class Augmentations(tuple[tuple[str, float], ...]):
 
 
 _PICTURE = {row.name: row for row in _ROWS if isinstance(row, PictureRow)}
+_SOUND = {row.name: row for row in _ROWS if isinstance(row, SoundRow)}
 _BATCH = {row.name: row for row in _ROWS if isinstance(row, BatchRow)}
 
 
-def parse(text: "str | Augmentations") -> Augmentations:
+def parse(text: "str | Augmentations", kind: str | None = None) -> Augmentations:
     """``"flip,crop=0.4,rotate=20"`` → Augmentations; ``"none"`` gives none.
 
-    The name of one of SETS stands for its rows; a row that is named beside it goes before. What was
-    parsed stays as it is. Raises UsageError with all mistakes.
+    The name of one of the kind's sets stands for its rows; a row that is named beside it goes
+    before. What was parsed stays as it is.
+
+    kind  the modality; None: rows of all, and the sets for pictures
+
+    Raises UsageError with all mistakes.
     """
     if isinstance(text, Augmentations):
         return text
     pieces = [piece.strip() for piece in text.split(",")]
     if pieces == [NONE]:
         return Augmentations()
-    of_sets = [pair for piece in pieces if piece in SETS for pair in _pairs(SETS[piece].split(","))]
-    own = _pairs(piece for piece in pieces if piece not in SETS)
+    sets = KINDS[kind or "image"].sets
+    of_sets = [pair for piece in pieces if piece in sets for pair in _pairs(sets[piece].split(","))]
+    own = _pairs(piece for piece in pieces if piece not in sets)
     named = {name for name, _ in own}
-    return Augmentations([*(p for p in dict(of_sets).items() if p[0] not in named), *own])
+    found = Augmentations([*(p for p in dict(of_sets).items() if p[0] not in named), *own])
+    if kind and (foreign := [name for name, _ in found if not _is_of(name, kind)]):
+        known = ", ".join(name for name in AUGMENTATIONS if _is_of(name, kind))
+        raise UsageError(
+            f"augment: {', '.join(foreign)}: not for this kind of data; known: {known}"
+        )
+    return found
+
+
+def _is_of(name: str, kind: str) -> bool:
+    return isinstance(AUGMENTATIONS[name], KINDS[kind].rows)
 
 
 def augmented(
@@ -241,6 +309,15 @@ def augmented(
         if name in _PICTURE:
             plan = _PICTURE[name].plan(plan, strength, _child(seed, name))
     return np.asarray(warps.rendered(picture, plan))
+
+
+def changed(sound: "Sound", wanted: Augmentations, rng: np.random.Generator) -> "Sound":
+    """A recording for training. Rows for batches are left to `mixed`."""
+    seed = int(rng.integers(2**63))
+    for name, strength in wanted:
+        if name in _SOUND:
+            sound = _SOUND[name].change(sound, strength, _child(seed, name))
+    return sound
 
 
 def mixed(

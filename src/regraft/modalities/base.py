@@ -9,7 +9,8 @@ from regraft.modalities.facts import Facts
 from regraft.modalities.spec import InputSpec
 
 if TYPE_CHECKING:
-    from regraft.modalities.augment import Augmentations, Usual
+    from regraft.modalities.augment import Augmentations
+    from regraft.modalities.usual import Usual
 
 MOST_BYTES = 512 * 2**20  # of an example's file; more is not read
 
@@ -28,7 +29,7 @@ class Modality(Protocol):
     version     of all that decides what `decode` and `prepare` give: the code and its libraries
     extensions  of file names, lower case, without the dot
     views       ways of looking at an example; the first is the usual one
-    usual       what augmentation consists of where none is named, see `modalities.augment.Usual`
+    usual       what augmentation consists of where none is named, see `modalities.usual.Usual`
     """
 
     name: str

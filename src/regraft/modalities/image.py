@@ -21,7 +21,8 @@ from regraft.modalities.facts import THUMB, Facts
 from regraft.modalities.spec import InputSpec
 
 if TYPE_CHECKING:
-    from regraft.modalities.augment import Augmentations, Usual
+    from regraft.modalities.augment import Augmentations
+    from regraft.modalities.usual import Usual
 
 # Decoders that may run: an explicit list, since rarely used ones are where the holes are. Pictures
 # of several photos (MPO) are opened by the first one.
@@ -118,7 +119,7 @@ class ImageModality:
         """See `augment.parse`."""
         from regraft.modalities.augment import parse
 
-        return parse(text)
+        return parse(text, self.name)
 
     def compact(self, raw: Image.Image, spec: InputSpec) -> tuple[Image.Image, int]:
         """The picture no larger than random crops for `spec` need, and its bytes in memory."""

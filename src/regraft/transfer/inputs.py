@@ -117,16 +117,21 @@ def first_input(row: CatalogRow, recipe: Recipe, sizes: Sequence[int]) -> Choice
     return Choice(spec, reasons)
 
 
-def candidates(row: CatalogRow, first: InputSpec, recipe: Recipe) -> list[Choice]:
-    """Other inputs that are worth a comparison with the first; nothing that the user has set."""
+def candidates(
+    row: CatalogRow, first: InputSpec, recipe: Recipe, views: Sequence[str] = MIRRORED
+) -> list[Choice]:
+    """Other inputs that are worth a comparison with the first; nothing that the user has set.
+
+    views  that the modality offers
+    """
     found = []
     if recipe.size is None and first.size < row.spec.size:
         for size in {fitting(row, TINY), row.spec.size} - {first.size}:
             why = f"{size} px: the least leave-one-out error of the sizes tried"
             found.append(Choice(first.at(size), {"size": why}))
-    elif not recipe.views and first.size >= row.spec.size:
+    elif not recipe.views and first.size >= row.spec.size and len(views) > 1:
         why = "centre and the whole picture mirrored: a lower leave-one-out error than one view"
-        found.append(Choice(replace(first, views=MIRRORED), {"views": why}))
+        found.append(Choice(replace(first, views=tuple(views)), {"views": why}))
     return sorted(found, key=lambda choice: choice.spec.size)
 
 

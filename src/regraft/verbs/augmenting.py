@@ -14,8 +14,9 @@ import numpy as np
 
 from regraft.backbones.features import Extractor
 from regraft.backbones.reading import in_parallel
-from regraft.modalities.augment import DEFAULT, NONE, Augmentations, Usual
+from regraft.modalities.augment import DEFAULT, NONE, Augmentations
 from regraft.modalities.base import Modality
+from regraft.modalities.usual import Usual
 from regraft.training.plan import Plan
 from regraft.transfer.probe import Head
 

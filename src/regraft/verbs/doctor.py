@@ -281,6 +281,7 @@ LEAVERS: Mapping[str, Callable[[list[str], Ranks], list[str]]] = {
     "odd-size": _all,
     "odd-mode": _all,
     "animated": _all,
+    "silent": _all,
     "tiny-class": _all,
     "unlabelled": _all,
     "leak": _all_but_one_part,

@@ -254,7 +254,7 @@ class _Run:
             return kept_head(self.store, found, labels, widths=widths, **asked).error
 
         best, least = first, error(features_of(seen)[place], seen.widths)
-        for choice in candidates(first.row, first.spec, self.recipe):
+        for choice in candidates(first.row, first.spec, self.recipe, self.kind.views):
             other = _at(first, choice.spec)
             if not self.forecast.affords(other.row, other.spec):
                 continue

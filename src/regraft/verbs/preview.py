@@ -99,6 +99,7 @@ def preview(
     """
     wanted, spec = _checked(augment, size, backbone, (examples, views, seed), Path(out))
     dataset = load(data, label=label, path_column=path_column, root=root)
+    wanted = modality(dataset.modality).augmentations(augment)
     if {os.path.abspath(out), os.path.realpath(out)} & set(dataset.table["path"]):
         raise UsageError(f"out: {str(out)!r} is one of the examples, which are only read")
     skipped: dict[str, str] = {}

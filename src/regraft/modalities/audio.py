@@ -1,0 +1,296 @@
+"""Recordings: decode → mono at 16 kHz → log-mel picture → uint8, which networks for pictures read.
+
+Three windows are the three channels (Palanisamy et al. 2020, "Rethinking CNN Models for Audio
+Classification", arXiv 2007.11154): a short one sees when, a long one sees which frequency.
+"""
+
+import base64
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from math import gcd
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from regraft.errors import MissingExtra, Unreadable, UsageError
+from regraft.modalities.base import MOST_BYTES, Decoded
+from regraft.modalities.facts import THUMB, Facts
+from regraft.modalities.spec import InputSpec
+
+if TYPE_CHECKING:
+    from regraft.modalities.augment import Augmentations
+    from regraft.modalities.usual import Usual
+
+RATE = 16_000  # samples per second, whatever the file has
+MOST_SECONDS = 30  # of the middle of a recording that are heard
+LEAST_RATE, MOST_RATE = 1_000, 400_000  # of a file
+MOST_CHANNELS = 64
+WINDOWS = (400, 800, 1600)  # samples: 25, 50 and 100 ms, one a channel
+HOP = 80  # samples: 5 ms, more in a long recording:
+FRAMES = 1024  # are enough, about
+BANDS = 128  # of the mel scale, from LOWEST to half the rate
+LOWEST = 20.0  # Hz
+RANGE = 80.0  # decibels under the loudest that are told apart
+NATURAL = 256  # pixels: more of them show nothing more of 128 bands
+
+Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording in memory.
+
+    samples  (n,) float32, mono at RATE
+    masks    of its picture: ``time`` or ``frequency``, where it begins and its length, in shares
+    """
+
+    samples: Samples
+    masks: tuple[tuple[str, float, float], ...] = ()
+
+
+class AudioModality:
+    """See `regraft.modalities.base.Modality`."""
+
+    name = "audio"
+    extensions = frozenset({"wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au"})
+    views: tuple[str, ...] = ("centre",)
+
+    @property
+    def version(self) -> str:
+        """Raise the number when the same file would give another picture."""
+        soundfile = _soundfile()
+        return f"1 soundfile-{version('soundfile')} {soundfile.__libsndfile_version__}"
+
+    @property
+    def usual(self) -> "tuple[Usual, ...]":
+        """Parts of the usual augmentation."""
+        from regraft.modalities.sounds import USUAL
+
+        return USUAL
+
+    def decode(self, data: bytes, file: str, spec: InputSpec | None = None) -> Decoded:
+        """Bytes → the middle of the recording, mono at 16 kHz.
+
+        Kinds of `Unreadable`: empty, not-a-recording, damaged; too-large (bytes), unsupported (rate
+        or channels), odd-values (NaN or infinity), no-memory. Raises MissingExtra without the
+        library soundfile.
+        """
+        if not data:
+            raise Unreadable(file, "empty", "the file is empty (0 bytes)")
+        if len(data) > MOST_BYTES:
+            reason = f"{len(data):,} bytes; at most {MOST_BYTES:,} are read"
+            raise Unreadable(file, "too-large", reason)
+        soundfile = _soundfile()
+        try:
+            return _decoded(soundfile, data, file)
+        except Unreadable:
+            raise
+        except MemoryError:
+            reason = "there was not enough memory to decode it"
+            raise Unreadable(file, "no-memory", reason) from None
+        except soundfile.LibsndfileError as error:
+            raise Unreadable(file, *_diagnosis(data, str(error))) from None
+        except Exception as error:  # what a damaged file makes of it
+            raise Unreadable(file, "damaged", f"the decoder gave up: {error}") from None
+
+    def prepare(self, raw: Sound, spec: InputSpec, view: str) -> npt.NDArray[np.uint8]:
+        """Recording → (size, size, 3) uint8: time from left to right, low frequencies below."""
+        if view not in self.views:
+            raise UsageError(f"views: {view!r} is not one of {', '.join(self.views)}")
+        return _masked(_picture(raw.samples, spec.size), raw.masks)
+
+    def augment(
+        self, raw: Sound, spec: InputSpec, wanted: "Augmentations", rng: np.random.Generator
+    ) -> npt.NDArray[np.uint8]:
+        """Recording → (size, size, 3) uint8, changed at random."""
+        from regraft.modalities.augment import changed
+
+        return self.prepare(changed(raw, wanted, rng), spec, self.views[0])
+
+    def augmentations(self, text: str) -> "Augmentations":
+        """See `augment.parse`."""
+        from regraft.modalities.augment import parse
+
+        return parse(text, self.name)
+
+    def compact(self, raw: Sound, spec: InputSpec) -> tuple[Sound, int]:
+        """The recording as it is, and its bytes in memory."""
+        return raw, raw.samples.nbytes
+
+    def plain(self, facts: Facts) -> npt.NDArray[np.float32]:
+        """(64,): mean and standard deviation over time of 32 bands: log-mel statistics."""
+        levels = facts.thumb[..., 0].astype(np.float32) / 255
+        return np.concatenate([levels.mean(1), levels.std(1)])
+
+    def thumbnail(self, data: bytes, file: str, side: int = 160) -> str:
+        """The log-mel picture as PNG, of at most side × side pixels."""
+        picture = Image.fromarray(_picture(self.decode(data, file).raw.samples, side)[..., 0])
+        out = io.BytesIO()
+        picture.save(out, "PNG")
+        return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+    def natural_size(self, facts: Facts) -> int:
+        return NATURAL
+
+
+MODALITY = AudioModality()
+
+
+@cache
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except ImportError:
+        raise MissingExtra("soundfile", "audio") from None
+    return soundfile
+
+
+# --- decoding ------------------------------------------------------------------------------------
+
+
+def _decoded(soundfile: Any, data: bytes, file: str) -> Decoded:
+    with soundfile.SoundFile(io.BytesIO(data)) as source:
+        rate, channels, frames = source.samplerate, source.channels, source.frames
+        _refuse(rate, channels, frames, file)
+        heard = min(frames, MOST_SECONDS * rate)
+        if frames > heard:
+            source.seek((frames - heard) // 2)
+        found = source.read(heard, dtype="float32", always_2d=True)
+        form = str(source.format)
+    if not len(found):
+        raise Unreadable(file, "damaged", "its header tells of sound, but there is none")
+    if not np.isfinite(found).all():
+        raise Unreadable(file, "odd-values", "the samples hold NaN or infinity")
+    samples = _resampled(found.mean(1, dtype=np.float32), rate)
+    told = f"{rate:,} Hz, " + ("mono" if channels == 1 else f"{channels} channels")
+    milliseconds = max(1, round(1000 * frames / rate))
+    facts = Facts(milliseconds, 1, told, form, 1, 1, _picture(samples, THUMB, WINDOWS[1:2] * 3))
+    return Decoded(Sound(samples), facts)
+
+
+def _refuse(rate: int, channels: int, frames: int, file: str) -> None:
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        reason = f"{rate:,} samples per second; expected {LEAST_RATE:,} to {MOST_RATE:,}"
+        raise Unreadable(file, "unsupported", reason)
+    if channels > MOST_CHANNELS:
+        reason = f"{channels} channels; at most {MOST_CHANNELS} are read"
+        raise Unreadable(file, "unsupported", reason)
+    if frames <= 0:
+        raise Unreadable(file, "empty", "the file holds no sound (0 samples)")
+
+
+def _resampled(samples: Samples, rate: int) -> Samples:
+    """At RATE, by a polyphase filter; rates of odd ratios are first rounded to tens."""
+    from scipy.signal import resample_poly
+
+    if rate == RATE:
+        return samples
+    whole = gcd(RATE, rate)
+    if max(RATE, rate) // whole > 1000:
+        rate = max(10, round(rate / 10) * 10)
+        whole = gcd(RATE, rate)
+    found = resample_poly(samples, RATE // whole, rate // whole)
+    return np.asarray(found, np.float32)
+
+
+def _diagnosis(data: bytes, text: str) -> tuple[str, str]:
+    """Kind and reason, when the decoder does not open the bytes."""
+    known = ", ".join(sorted(AudioModality.extensions))
+    if data[:4] in MAGIC:
+        return "damaged", f"begins as {MAGIC[data[:4]]}, but is damaged or cut off: {text}"
+    reason = f"not a recording in a known format (starts with {data[:8]!r}; known: {known})"
+    return "not-a-recording", reason
+
+
+MAGIC: Mapping[bytes, str] = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "OGG", b"FORM": "AIFF"}
+
+
+# --- the log-mel picture -------------------------------------------------------------------------
+
+
+def _picture(
+    samples: Samples, size: int, windows: tuple[int, ...] = WINDOWS
+) -> npt.NDArray[np.uint8]:
+    """(size, size, 3) uint8: 255 is the loudest of the recording, 0 is RANGE decibels below it."""
+    seen = {}
+    for window in dict.fromkeys(windows):
+        levels = Image.fromarray(_levels(samples, window))
+        seen[window] = np.asarray(levels.resize((size, size), Image.Resampling.BILINEAR))
+    shown = np.stack([seen[window] for window in windows], -1)
+    return np.round(255 * shown).astype(np.uint8)
+
+
+def _levels(samples: Samples, window: int) -> Samples:
+    """(bands, frames) in [0, 1], high frequencies first; silence is 0."""
+    power = _spectrogram(samples, window) @ _mel_bank(window).T
+    loudest = float(power.max())
+    if loudest <= 1e-12:
+        return np.zeros(power.T.shape, np.float32)
+    decibels = 10 * np.log10(np.maximum(power / loudest, 10 ** (-RANGE / 10)))
+    return np.asarray(1 + decibels / RANGE, np.float32).T[::-1]
+
+
+def _spectrogram(samples: Samples, window: int) -> npt.NDArray[np.float32]:
+    """(frames, window // 2 + 1) power of Hann windows, the first and last half outside."""
+    from scipy.fft import rfft
+
+    padded = np.pad(samples, window // 2)
+    hop = max(HOP, len(samples) // FRAMES)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
+    hann = np.hanning(window + 1)[:-1].astype(np.float32)
+    found = rfft(frames * hann, axis=1)
+    return np.asarray(found.real**2 + found.imag**2, np.float32)
+
+
+@cache
+def _mel_bank(window: int) -> npt.NDArray[np.float32]:
+    """(BANDS, window // 2 + 1) triangles, evenly on the mel scale of O'Shaughnessy (1987).
+
+    A triangle is at least a line of the spectrum wide: no band is empty.
+    """
+    lines = np.fft.rfftfreq(window, 1 / RATE)
+    edges = _hertz(np.linspace(_mel(LOWEST), _mel(RATE / 2), BANDS + 2))
+    spacing = RATE / window
+    low = np.minimum(edges[:-2], edges[1:-1] - spacing)[:, None]
+    high = np.maximum(edges[2:], edges[1:-1] + spacing)[:, None]
+    middle = edges[1:-1, None]
+    rising, falling = (lines - low) / (middle - low), (high - lines) / (high - middle)
+    bank = np.maximum(0, np.minimum(rising, falling))
+    return np.asarray(bank / bank.sum(1, keepdims=True), np.float32)
+
+
+def _mel(hertz: float) -> float:
+    return float(2595 * np.log10(1 + hertz / 700))
+
+
+def _hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
+def _masked(
+    picture: npt.NDArray[np.uint8], masks: tuple[tuple[str, float, float], ...]
+) -> npt.NDArray[np.uint8]:
+    size = len(picture)
+    for way, begin, length in masks:
+        part = slice(round(begin * size), round((begin + length) * size))
+        AXES[way](picture, part)
+    return picture
+
+
+def _silence_time(picture: npt.NDArray[np.uint8], part: slice) -> None:
+    picture[:, part] = 0
+
+
+def _silence_bands(picture: npt.NDArray[np.uint8], part: slice) -> None:
+    picture[part] = 0
+
+
+AXES: Mapping[str, Callable[[npt.NDArray[np.uint8], slice], None]] = {
+    "time": _silence_time,
+    "frequency": _silence_bands,
+}
