@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 FOLDERS = {
     "clothing": "photos of garments with train/ and validation/",
     "bccd": "blood smears with Annotations/ and JPEGImages/",
+    "fsdd": "recordings of spoken digits",
     "imagenet": "photos named imagenet_NN_LABEL.jpg",
 }
 
@@ -51,6 +52,7 @@ BENCHMARKS = (
     Benchmark("duplicates_clothing", "duplicates.py", "{clothing}"),
     Benchmark("fine_tuning", "fine_tuning.py", "{clothing}"),
     Benchmark("partial", "partial.py", "{clothing}"),
+    Benchmark("spoken_digits", "spoken_digits.py", "{fsdd}"),
     Benchmark("pretrained_check", "pretrained_check.py", "{imagenet}"),
     Benchmark("guard", "guard.py", "--clothing {clothing} --bccd {bccd} --work {work}"),
     Benchmark("norm_trap", "norm_trap.py", "--work {work}"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from regraft.modalities.augment import AUGMENTATIONS, SETS
+from regraft.modalities.augment import AUGMENTATIONS, KINDS, SETS, SOUND_SETS
 
 SMALL = ("--size", 32, "--examples", 3, "--views", 4, "--seed", 1)
 
@@ -74,16 +74,18 @@ def test_the_same_seed_draws_the_same(shell: Any, photos: Path, tmp_path: Path) 
 def test_the_list_has_every_augmentation(shell: Any) -> None:
     done = shell.invoke("preview", "--list")
     assert done.exit_code == 0, done.stderr
-    assert all(name in done.stdout for name in (*AUGMENTATIONS, *SETS))
+    assert all(name in done.stdout for name in (*AUGMENTATIONS, *SETS, "audio"))
     found = shell.document(shell.invoke("preview", "--list", "--json"))
     assert [one["name"] for one in found["augmentations"]] == list(AUGMENTATIONS)
-    assert found["sets"] == dict(SETS)
+    assert found["sets"] == {"image": dict(SETS), "audio": dict(SOUND_SETS)}
     for one in found["augmentations"]:
         assert one["lowest"] <= one["default"] <= one["highest"]
         assert one["told"]
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize(
+    "name", [n for n, row in AUGMENTATIONS.items() if isinstance(row, KINDS["image"].rows)]
+)
 def test_every_listed_augmentation_can_be_drawn(
     name: str, shell: Any, photos: Path, tmp_path: Path
 ) -> None:

@@ -96,8 +96,23 @@ class TestMistakes:
         with pytest.raises(DataError, match="the list is empty"):
             load([])
 
+    def test_the_modality_is_that_of_most_files(self, photos, tmp_path):
+        assert load(photos).modality == "image"
+        folder = tmp_path / "mixed"
+        for name in ("a/1.wav", "a/2.FLAC", "b/3.mp3", "b/4.jpg"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        found = load(folder)
+        assert found.modality == "audio"
+        assert found.table["id"].to_list() == ["a/1.wav", "a/2.FLAC", "b/3.mp3"]
+        assert [f.files for f in found.findings if f.kind == "other-files"] == [("b/4.jpg",)]
+        assert load(folder, modality="image").table["id"].to_list() == ["b/4.jpg"]
+        assert load([folder / "a/1.wav"]).modality == "audio"
+        (folder / "list.csv").write_text("path,label\na/1.wav,x\nb/3.mp3,y\n")
+        assert load(folder / "list.csv").modality == "audio"
+
     def test_an_unknown_modality(self, photos):
-        with pytest.raises(UsageError, match="modality: 'smell' is not one of 'image'"):
+        with pytest.raises(UsageError, match="modality: 'smell' is not one of 'audio', 'image'"):
             load(photos, modality="smell")
 
     def test_options_that_a_source_cannot_obey_are_refused_together(self, photos):

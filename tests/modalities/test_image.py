@@ -608,7 +608,7 @@ def test_modalities_are_found_by_name(name: str) -> None:
 
 
 def test_an_unknown_modality_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="'smell' is not known; choose one of image"):
+    with pytest.raises(UsageError, match="'smell' is not known; choose one of audio, image"):
         modality("smell")
 
 

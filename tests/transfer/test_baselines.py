@@ -1,5 +1,7 @@
 """Trivial baselines against scikit-learn and by hand."""
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,7 +12,9 @@ from sklearn.preprocessing import StandardScaler
 
 from regraft.modalities import modality
 from regraft.modalities.facts import THUMB, Facts
-from regraft.transfer.baselines import majority, raw_pixels
+from regraft.transfer.baselines import majority, plain_ridge
+
+raw_pixels = partial(plain_ridge, modality("image").plainly)
 
 Array = npt.NDArray[np.float64]
 
@@ -70,5 +74,6 @@ def test_the_plain_vector_of_a_picture_is_its_squashed_pixels() -> None:
     by_hand = thumb.astype(float).reshape(16, 2, 16, 2, 3).mean((1, 3)) / 255
     found = modality("image").plain(facts)
     np.testing.assert_allclose(found.reshape(16, 16, 3), by_hand, atol=1e-6)
-    detail = raw_pixels(found[None].repeat(4, 0), np.array([0, 1, 0, 1]), found[None], 2, 0).detail
+    places = np.array([0, 1, 0, 1])
+    detail = raw_pixels(found[None].repeat(4, 0), places, found[None], 2, 0).detail
     assert detail == "ridge on 16 × 16 pixels"

@@ -59,6 +59,7 @@ class AudioModality:
     name = "audio"
     extensions = frozenset({"wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au"})
     views: tuple[str, ...] = ("centre",)
+    plainly = ("log-mel statistics", f"ridge on mean and deviation of {THUMB} bands")
 
     @property
     def version(self) -> str:
@@ -112,7 +113,7 @@ class AudioModality:
 
         return self.prepare(changed(raw, wanted, rng), spec, self.views[0])
 
-    def augmentations(self, text: str) -> "Augmentations":
+    def augmentations(self, text: "str | Augmentations") -> "Augmentations":
         """See `augment.parse`."""
         from regraft.modalities.augment import parse
 

@@ -29,6 +29,7 @@ class Modality(Protocol):
     version     of all that decides what `decode` and `prepare` give: the code and its libraries
     extensions  of file names, lower case, without the dot
     views       ways of looking at an example; the first is the usual one
+    plainly     how a baseline on the vectors of `plain` is called, and what it is
     usual       what augmentation consists of where none is named, see `modalities.usual.Usual`
     """
 
@@ -36,6 +37,7 @@ class Modality(Protocol):
     version: str
     extensions: frozenset[str]
     views: tuple[str, ...]
+    plainly: tuple[str, str]
 
     @property
     def usual(self) -> "tuple[Usual, ...]": ...
@@ -61,8 +63,8 @@ class Modality(Protocol):
         """
         ...
 
-    def augmentations(self, text: str) -> "Augmentations":
-        """Augmentations from their text form. Raises UsageError with all mistakes."""
+    def augmentations(self, text: "str | Augmentations") -> "Augmentations":
+        """Augmentations from their text form; those of that type stay. Raises UsageError."""
         ...
 
     def compact(self, raw: Any, spec: InputSpec) -> tuple[Any, int]:

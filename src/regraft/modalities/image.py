@@ -71,6 +71,7 @@ class ImageModality:
         | {"tif", "tiff", "ppm", "pgm", "pbm", "pnm", "avif"}
     )
     views: tuple[str, ...] = ("centre", "whole-mirrored")
+    plainly = ("raw pixels", f"ridge on {PLAIN} × {PLAIN} pixels")
 
     @property
     def usual(self) -> "tuple[Usual, ...]":
@@ -115,7 +116,7 @@ class ImageModality:
 
         return augmented(raw, spec, wanted, rng)
 
-    def augmentations(self, text: str) -> "Augmentations":
+    def augmentations(self, text: "str | Augmentations") -> "Augmentations":
         """See `augment.parse`."""
         from regraft.modalities.augment import parse
 

@@ -6,7 +6,7 @@
 - probe          the three together: features and labels → Head
 - noise          which labels look wrong, from the leave-one-out scores
 - novelty        which pictures look like none of the examples
-- baselines      majority class and raw pixels: what every result is measured against
+- baselines      majority class and ridge without any network: what every result is measured against
 - ranking        which pretrained network suits these examples
 - fit            the verb: Dataset → Model
 """

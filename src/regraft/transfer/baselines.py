@@ -1,7 +1,7 @@
 """Trivial baselines: what every result is measured against.
 
 majority    always the class that is most frequent among the examples learned from
-raw pixels  ridge on the plain vector of the modality (a tiny picture), without any network
+plain       ridge on the plain vector of the modality (a tiny picture), without any network
 """
 
 from collections.abc import Callable
@@ -31,7 +31,8 @@ def majority(labels: Array, classes: int, n: int) -> Baseline:
     return Baseline("majority class", "always the most frequent class", np.tile(shares, (n, 1)))
 
 
-def raw_pixels(
+def plain_ridge(
+    name: tuple[str, str],
     learned: Array,
     labels: Array,
     held: Array,
@@ -41,7 +42,8 @@ def raw_pixels(
 ) -> Baseline:
     """Ridge on plain vectors: learned (n, d) with labels (n,), scored on held (m, d).
 
+    name   of the baseline, and what it is
     solve  `fit_head`, or what remembers its results
     """
     fit = solve(learned, labels, classes=classes, widths=(learned.shape[1],), seed=seed)
-    return Baseline("raw pixels", "ridge on 16 × 16 pixels", fit.head.scores(held))
+    return Baseline(*name, fit.head.scores(held))

@@ -15,7 +15,7 @@ from regraft.data.dataset import PARTS, Dataset
 from regraft.evaluation.intervals import bootstrap
 from regraft.modalities import modality
 from regraft.recipe import Recipe
-from regraft.transfer.baselines import Baseline, majority, raw_pixels
+from regraft.transfer.baselines import Baseline, majority, plain_ridge
 from regraft.verbs.evaluate import counts, short
 from regraft.verbs.kept import kept_head
 from regraft.verbs.rungs import HELD_BACK, LEFT_OUT, Learning, Numbers, Rung
@@ -135,11 +135,12 @@ def _baselines(
     said = f"always saying “{data.classes[always.scores[0].argmax()]}”"
     yield replace(always, name=said), time.perf_counter() - start
     start = time.perf_counter()
-    facts, plain = best.seen.facts, modality(data.modality).plain
+    facts, kind = best.seen.facts, modality(data.modality)
     learned, measured = (
-        np.stack([plain(facts[int(i)]) for i in some]) for some in (learning.place, held)
+        np.stack([kind.plain(facts[int(i)]) for i in some]) for some in (learning.place, held)
     )
-    found = raw_pixels(
+    found = plain_ridge(
+        kind.plainly,
         learned,
         learning.labels,
         measured,
