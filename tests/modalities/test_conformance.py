@@ -1,0 +1,153 @@
+"""What every kind of data must do, whoever brings it: add a maker of files to MADE, and run it."""
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from regraft.backbones.store import Store
+from regraft.data.sources import EXTENSIONS
+from regraft.errors import Unreadable, UsageError
+from regraft.modalities import MODALITIES, modality
+from regraft.modalities.facts import Facts
+from regraft.modalities.spec import InputSpec
+
+SPEC = InputSpec(size=48)
+
+
+def picture(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def recording(seed: int) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, np.random.default_rng(seed).normal(0, 0.1, 4000), 8000, format="WAV")
+    return out.getvalue()
+
+
+# Modality → a whole file of it, another one for another seed.
+MADE: dict[str, Callable[[int], bytes]] = {"image": picture, "audio": recording}
+
+kinds = pytest.mark.parametrize("name", MODALITIES)
+
+
+def raw(name: str, seed: int = 0) -> Any:
+    return modality(name).decode(MADE[name](seed), "x", SPEC).raw
+
+
+@kinds
+def test_it_is_described(name: str) -> None:
+    kind = modality(name)
+    assert kind.name == name
+    assert kind.version == modality(name).version
+    assert kind.extensions
+    assert all(e == e.lower().strip(".") for e in kind.extensions)
+    assert EXTENSIONS[name] <= kind.extensions
+    assert len(set(kind.views)) == len(kind.views) >= 1
+    assert InputSpec().views[0] in kind.views  # catalog rows ask for it
+    assert all(map(len, kind.plainly))
+
+
+@kinds
+def test_a_look_gives_facts_that_the_store_keeps(name: str, tmp_path: Path) -> None:
+    facts = modality(name).decode(MADE[name](0), "x").facts
+    assert isinstance(facts, Facts)
+    with Store(tmp_path / "store") as store:
+        store.keep_looks({"a" * 64: facts}, name)
+        kept = store.looks(["a" * 64], name)["a" * 64]
+    assert isinstance(kept, Facts)
+    assert kept.to_dict() == facts.to_dict()
+    np.testing.assert_array_equal(kept.thumb, facts.thumb)
+
+
+@kinds
+def test_every_view_is_what_networks_read(name: str) -> None:
+    kind = modality(name)
+    for view in kind.views:
+        seen = kind.prepare(raw(name), SPEC, view)
+        assert (seen.shape, seen.dtype) == ((48, 48, 3), np.uint8)
+        np.testing.assert_array_equal(seen, kind.prepare(raw(name), SPEC, view))
+        assert (seen != kind.prepare(raw(name, 1), SPEC, view)).any()
+    with pytest.raises(UsageError, match="'no such view' is not one of"):
+        kind.prepare(raw(name), SPEC, "no such view")
+
+
+@kinds
+def test_several_threads_at_once_get_the_same(name: str) -> None:
+    kind = modality(name)
+
+    def seen(seed: int) -> bytes:
+        return kind.prepare(raw(name, seed % 4), SPEC, kind.views[0]).tobytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(seen, range(32)))
+    assert found == [seen(seed) for seed in range(32)]
+
+
+@kinds
+@settings(max_examples=30)
+@given(data=st.binary(max_size=200), cut=st.integers(0, 3000))
+def test_no_bytes_are_too_odd(name: str, data: bytes, cut: int) -> None:
+    for odd in (data, MADE[name](0)[:cut], MADE[name](0)[:cut] + data):
+        try:
+            modality(name).decode(odd, "folder/name ☀", SPEC)
+        except Unreadable as error:
+            assert "folder/name ☀" in str(error)  # noqa: PT017
+            assert error.kind  # noqa: PT017
+
+
+@kinds
+def test_augmentation_repeats_itself_and_without_any_it_is_the_usual_view(name: str) -> None:
+    kind = modality(name)
+
+    def seen(text: str, seed: int = 0) -> Any:
+        wanted = kind.augmentations(text)
+        return kind.augment(raw(name), SPEC, wanted, np.random.default_rng(seed))
+
+    plain = kind.prepare(raw(name), SPEC, kind.views[0])
+    np.testing.assert_array_equal(seen("none"), plain)
+    for text in ("light", "medium", "strong"):
+        assert kind.augmentations(kind.augmentations(text)) == kind.augmentations(text)
+        assert (seen(text).shape, seen(text).dtype) == (plain.shape, np.uint8)
+        np.testing.assert_array_equal(seen(text), seen(text))
+        assert any((seen(text, seed) != seen(text)).any() for seed in range(1, 6))
+    for part in kind.usual:
+        for tried, used in part.alternatives:
+            assert kind.augmentations(tried)
+            assert kind.augmentations(used)
+    with pytest.raises(UsageError, match="'no-such' is unknown"):
+        kind.augmentations("no-such")
+
+
+@kinds
+def test_what_is_kept_for_training_is_enough_and_counted(name: str) -> None:
+    kind = modality(name)
+    kept, size = kind.compact(raw(name), SPEC)
+    assert 0 < size < 100_000
+    assert kind.prepare(kept, SPEC, kind.views[0]).shape == (48, 48, 3)
+
+
+@kinds
+def test_the_plain_vector_is_as_long_for_all(name: str) -> None:
+    kind = modality(name)
+    vectors = [kind.plain(kind.decode(MADE[name](seed), "x").facts) for seed in range(3)]
+    assert {v.shape for v in vectors} == {(len(vectors[0]),)}
+    assert all(v.dtype == np.float32 and np.isfinite(v).all() for v in vectors)
+
+
+@kinds
+def test_a_report_can_show_it(name: str) -> None:
+    kind = modality(name)
+    assert kind.thumbnail(MADE[name](0), "x").startswith("data:image/")
+    assert kind.natural_size(kind.decode(MADE[name](0), "x").facts) > 0
