@@ -94,6 +94,7 @@ def inspect(dataset: Dataset, shas: Sequence[str], looks: Sequence[Look]) -> Ins
     known = dataset.with_table(
         dataset.table.with_columns(sha256=pl.Series([sha or None for sha in shas], dtype=pl.String))
     )
+    known = _grouped(known, looks)
     earlier = tuple(finding for finding in dataset.findings if finding.kind not in KINDS)
     unreadable = tuple(_unreadable(dataset.table["id"], looks))
     bad = [name for finding in unreadable for name in finding.files]
@@ -106,6 +107,14 @@ def inspect(dataset: Dataset, shas: Sequence[str], looks: Sequence[Look]) -> Ins
     odd += tuple(_oddities(ids, facts, _kind_of(clean)))
     clean = replace(clean, findings=clean.findings + odd)
     return Inspection(clean, clean.findings[len(earlier) :], together)
+
+
+def _grouped(dataset: Dataset, looks: Sequence[Look]) -> Dataset:
+    """With the groups that files tell of, where nobody named any."""
+    told = [look.group or None if isinstance(look, Facts) else None for look in looks]
+    if not any(told) or dataset.table["group"].null_count() < len(dataset):
+        return dataset
+    return dataset.with_table(dataset.table.with_columns(group=pl.Series(told, dtype=pl.String)))
 
 
 def _unreadable(ids: Iterable[str], looks: Iterable[Look]) -> Iterator[Finding]:

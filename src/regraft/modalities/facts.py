@@ -19,6 +19,7 @@ class Facts:
     frames         number of frames (1 for a still picture)
     thumb          (32, 32, 3) uint8: the whole upright picture squashed, for finding duplicates
                    and for the baseline
+    group          whom the file says that it is of, as a digest; empty: it says nothing
     """
 
     width: int
@@ -28,6 +29,7 @@ class Facts:
     orientation: int
     frames: int
     thumb: npt.NDArray[np.uint8]
+    group: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the thumb, as plain data."""

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
-from regraft.errors import Unreadable, UsageError
+from regraft.errors import MissingExtra, Unreadable, UsageError
+from regraft.modalities import dicom
 from regraft.modalities.base import MOST_BYTES, Decoded
 from regraft.modalities.facts import THUMB, Facts
 from regraft.modalities.spec import InputSpec
@@ -65,10 +66,10 @@ class ImageModality:
     """See `regraft.modalities.base.Modality`."""
 
     name = "image"
-    version = f"1 pillow-{pillow_version}"  # raise it when the same file would give other pixels
+    version = f"2 pillow-{pillow_version}"  # raise it when the same file would give other pixels
     extensions = frozenset(
         {"jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "gif", "bmp", "dib"}
-        | {"tif", "tiff", "ppm", "pgm", "pbm", "pnm", "avif"}
+        | {"tif", "tiff", "ppm", "pgm", "pbm", "pnm", "avif", "dcm", "dicom"}
     )
     views: tuple[str, ...] = ("centre", "whole-mirrored")
     plainly = ("raw pixels", f"ridge on {PLAIN} × {PLAIN} pixels")
@@ -90,8 +91,8 @@ class ImageModality:
         need = LOOK if spec is None else int(np.ceil(spec.size / spec.crop_fraction))
         _refuse_by_size(data, file)
         try:
-            return _decode(data, file, need)
-        except Unreadable:
+            return _of_dicom(data, file) if dicom.is_dicom(data) else _decode(data, file, need)
+        except (Unreadable, MissingExtra):
             raise
         except UnidentifiedImageError:
             raise Unreadable(file, *_not_an_image(data)) from None
@@ -195,6 +196,14 @@ def _decode(data: bytes, file: str, need: int) -> Decoded:
     upright = rgb.transpose(UPRIGHT[turn]) if turn in UPRIGHT else rgb
     thumb = np.asarray(upright.resize((THUMB, THUMB), Image.Resampling.BOX))
     return Decoded(upright, Facts(width, height, mode, form, told, frames, thumb))
+
+
+def _of_dicom(data: bytes, file: str) -> Decoded:
+    found = dicom.read(data, file, MOST_PIXELS)
+    thumb = np.asarray(found.picture.resize((THUMB, THUMB), Image.Resampling.BOX))
+    size = found.picture.size
+    facts = Facts(*size, found.mode, "DICOM", 1, found.frames, thumb, found.group)
+    return Decoded(found.picture, facts)
 
 
 def _refuse_costly(picture: ImageFile.ImageFile, data: bytes, file: str) -> None:
