@@ -17,7 +17,8 @@ NOMINAL = 75.0  # 10⁹ operations a second and core: what a plain x86 server co
 UNKNOWN_GFLOPS = 4.0  # of a network that the catalog does not know: about a ResNet-50's
 BESIDE = 0.7  # of the engine's rate: what is left of it with decoding beside
 SMALLER = (1.0, 0.72, 0.57, 0.43)  # sizes to begin with, as shares of the network's own
-FIRST = 0.9  # of the time for probes that the first pass may take
+FIRST = 0.9  # of the time for probes that the first pass may take, less what is always there:
+ALWAYS = 16.0  # seconds for starting, opening a network, the head, metrics and the report
 SECONDS = 5.0  # that it may take in any case
 
 
@@ -76,7 +77,7 @@ class Forecast:
         return replace(choice, spec=choice.spec.at(size), reasons=choice.reasons | {"size": why})
 
     def _fits(self, row: CatalogRow, spec: InputSpec) -> bool:
-        return self.seconds(row, spec) <= max(SECONDS, FIRST * self.budget)
+        return self.seconds(row, spec) <= max(SECONDS, FIRST * self.budget - ALWAYS)
 
 
 def _operations(row: CatalogRow, spec: InputSpec, views: int) -> float:
