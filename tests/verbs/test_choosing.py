@@ -14,7 +14,14 @@ from regraft.training.averaging import State
 from regraft.training.terms import Trained
 from regraft.transfer.probe import Head
 from regraft.transfer.scaling import BlockScaling
-from regraft.verbs.choosing import MIXES, SHARES, mixed_answer, stacked, weight_candidates
+from regraft.verbs.choosing import (
+    MIXES,
+    SHARES,
+    largest_share,
+    mixed_answer,
+    stacked,
+    weight_candidates,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -62,6 +69,21 @@ def test_what_knows_no_more_than_the_probe_is_not_kept(
     probe = logits(rng, labels, 3, 1.5) * 10**sure
     for tuned in (probe * 10**scale, np.zeros_like(probe)):
         assert mixed_answer(tuned, probe, labels).share == 0
+
+
+def test_of_few_examples_the_probe_stays_in_the_answer() -> None:
+    """A tuned network that is far better, but learned without a fifth of the examples."""
+    assert (largest_share(300, 3000), largest_share(40, 200)) == (1.0, 0.5)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 60)
+    good, poor = logits(rng, labels, 3, 6.0), logits(rng, labels, 3, 1.0)
+    assert mixed_answer(good, poor, labels).share == 1
+    found = mixed_answer(good, poor, labels, most=largest_share(40, 200))
+    assert found.share == 0.5
+    assert found.why.startswith("better than the probe: ")
+    np.testing.assert_allclose(
+        found.scores, (good / found.temperature + poor / fit_temperature(poor, labels)) / 2
+    )
 
 
 def test_noise_is_hardly_ever_kept() -> None:

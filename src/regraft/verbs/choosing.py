@@ -20,7 +20,9 @@ Labels = npt.NDArray[np.int64]
 SHARES = (1.0, 0.75, 0.5)  # of the way from the start to the end: WiSE-FT
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the tuned network beside the probe
 SIMPLER = 1.02  # of the least loss: the tuned network alone is taken below that
-RIGHTER = 0.5  # the same for the answers that became right, less those that became wrong
+RIGHTER = 1.0  # the same for the answers that became right, less those that became wrong
+FEW_HELD = 0.12  # share of the examples that may be held back before the probe has to stay in
+BESIDE_PROBE = 0.5  # share of the tuned network then, at most
 SURE = 1.0  # standard errors by which a gain must be above 0
 
 
@@ -54,12 +56,22 @@ class Mix(NamedTuple):
     why: str
 
 
-def mixed_answer(tuned: Scores, probe: Scores, labels: Labels) -> Mix:
+def largest_share(held: int, examples: int) -> float:
+    """Of the tuned network in an answer, where so many of the examples were held back from it.
+
+    The probe learns from all of them in the end. Where few are held back that hardly counts; of few
+    examples a quarter is, and without the probe the answer would have lost what they say.
+    """
+    return 1.0 if held <= FEW_HELD * examples else BESIDE_PROBE
+
+
+def mixed_answer(tuned: Scores, probe: Scores, labels: Labels, most: float = 1.0) -> Mix:
     """Choose the mix on held-back examples by log-loss, and keep it only where it clearly gains.
 
     tuned   (m, c) logits of the tuned network
     probe   (m, c) calibrated logits of the probe that learned from the same examples
     labels  (m,)
+    most    share of the tuned network that may be in the answer
 
     The gain in log-loss must be SURE standard errors above 0, each at its best temperature: a
     network trained by cross-entropy is surer than a ridge head that is right as often. And more
@@ -68,20 +80,21 @@ def mixed_answer(tuned: Scores, probe: Scores, labels: Labels) -> Mix:
     temperature = fit_temperature(tuned, labels)
     tuned = tuned / temperature
     probe = probe / fit_temperature(probe, labels)
-    mixes = [share * tuned + (1 - share) * probe for share in MIXES]
+    shares = [share for share in MIXES if share <= most]
+    mixes = [share * tuned + (1 - share) * probe for share in shares]
     losses = [float(log_losses(scores, labels).mean()) for scores in mixes]
     best = int(np.argmin(losses[1:])) + 1
-    if losses[-1] <= SIMPLER * losses[best]:
-        best = len(MIXES) - 1
+    if most == 1 and losses[-1] <= SIMPLER * losses[best]:
+        best = len(shares) - 1
     gain = log_losses(probe, labels) - log_losses(mixes[best], labels)
     error = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
     sure = float(gain.mean()) > SURE * error
     right = [scores.argmax(1) == labels for scores in (mixes[best], probe)]
-    shares = [float(some.mean()) for some in right]
-    figures = f"{shares[0]:.1%} against {shares[1]:.1%} of {len(labels)} held-back examples"
+    of_them = [float(some.mean()) for some in right]
+    figures = f"{of_them[0]:.1%} against {of_them[1]:.1%} of {len(labels)} held-back examples"
     if not sure or not _righter(*right):
         return Mix(0.0, temperature, probe, f"not clearly better than the probe: {figures}")
-    return Mix(MIXES[best], temperature, mixes[best], f"better than the probe: {figures}")
+    return Mix(shares[best], temperature, mixes[best], f"better than the probe: {figures}")
 
 
 def _righter(now: npt.NDArray[np.bool_], before: npt.NDArray[np.bool_]) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from regraft.backbones.features import Extractor, Pass
 from regraft.evaluation.calibration import fit_temperature
-from regraft.verbs.choosing import mixed_answer, stacked, weight_candidates
+from regraft.verbs.choosing import largest_share, mixed_answer, stacked, weight_candidates
 from regraft.verbs.lessons import Lessons
 from regraft.verbs.planning import Planned
 from regraft.verbs.rungs import HELD_BACK, Judged, Rung, features_of
@@ -130,7 +130,9 @@ class Climb:
     def _mixed(self, tuned: Rung, best: Rung, seconds: float) -> list[Rung]:
         """The tuned rung with the reason why it is kept or not, and the mix if there is one."""
         scores, temperature = self._honest(best)
-        mix = mixed_answer(tuned.judged.scores, scores / temperature, self.held.labels)
+        held, train = len(self.held.labels), len(self.lessons.train.labels)
+        most = largest_share(held, held + train)
+        mix = mixed_answer(tuned.judged.scores, scores / temperature, self.held.labels, most)
         if mix.share in (0.0, 1.0):
             return [replace(tuned, why=mix.why)]
         own = fit_temperature(best.judged.scores, best.judged.labels)
