@@ -9,7 +9,6 @@ memory a step asks the system for. Weights are random: they do not change the ti
 """
 
 import argparse
-import json
 import resource
 import sys
 import time
@@ -83,11 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = {"network": asked.network, "batch": asked.batch, "pairs": asked.pairs}
     rows = [measured(size, asked) for size in asked.sizes]
     found = {"machine": portions.machine(), "settings": settings, "rows": rows}
-    text = json.dumps(found, indent=1)
-    print(text)
-    if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
-    return 0
+    return portions.finish(found, asked.json)
 
 
 if __name__ == "__main__":

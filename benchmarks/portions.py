@@ -93,6 +93,15 @@ class Portions:
         new.replace(self.path)
 
 
+def finish(found: Mapping[str, Any], path: Path | None) -> int:
+    """Print what was found, and write it where that was asked for; the exit status."""
+    text = json.dumps(found, indent=1)
+    print(text)
+    if path:
+        path.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
 def told(figures: Sequence[Mapping[str, Any]]) -> str:
     """Figures to reach, one a line; each has what, goal, found and met (None: not measured)."""
     words = {True: "met", False: "NOT met", None: "not measured yet"}

@@ -10,7 +10,6 @@ pooled, say more.
 """
 
 import argparse
-import json
 import platform
 import sys
 import time
@@ -19,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import portions
 from scipy.stats import kendalltau, spearmanr
 
 from regraft.backbones.engines import lanes
@@ -121,11 +121,7 @@ def main() -> int:
         "runs": [run | {"agreement": agreement(run["networks"])} for run in runs],
         "pooled": agreement([network for run in runs for network in run["networks"]]),
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
-    return 0
+    return portions.finish(result, asked.json)
 
 
 if __name__ == "__main__":

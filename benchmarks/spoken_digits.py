@@ -8,7 +8,6 @@ it stands the baseline that each fit tells of: ridge on log-mel statistics, with
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -82,11 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("accuracy", "log_mel_statistics")
     }
     found = {"machine": portions.machine(), "summary": summary, "rows": rows}
-    text = json.dumps(found, indent=1)
-    print(text)
-    if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
-    return 0
+    return portions.finish(found, asked.json)
 
 
 if __name__ == "__main__":

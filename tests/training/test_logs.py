@@ -76,7 +76,7 @@ class Tracking:
         self.params: dict[str, Any] = {}
         self.metrics: list[tuple[str, float, int]] = []
 
-    def library(self) -> SimpleNamespace:
+    def module(self) -> SimpleNamespace:
         return SimpleNamespace(MlflowClient=lambda: self, set_tracking_uri=self.set_uri)
 
     def set_uri(self, uri: str) -> None:
@@ -104,7 +104,7 @@ def test_mlflow_is_told_of_plan_and_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
     tracking = Tracking()
-    monkeypatch.setitem(sys.modules, "mlflow", tracking.library())
+    monkeypatch.setitem(sys.modules, "mlflow", tracking.module())
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     if server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server)

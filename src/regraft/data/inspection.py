@@ -17,6 +17,7 @@ from regraft.data.duplicates import THUMB_SIDE, Duplicates, NearPair, find_dupli
 from regraft.data.findings import Finding
 from regraft.data.splits import audit
 from regraft.errors import UsageError
+from regraft.modalities.audio import MOST_SECONDS
 from regraft.modalities.facts import Facts
 
 FEW = 5  # examples to learn from, under which a class can hardly be learnt or checked
@@ -28,7 +29,7 @@ FAR = 4  # times larger or smaller than the median picture,
 DEVIATIONS = 5  # and that many robust standard deviations (of the logarithm) away from it
 
 BRIEF = 50  # milliseconds of a recording under which hardly anything is heard
-HEARD = 30_000  # milliseconds of the middle of a recording that are heard
+HEARD = 1000 * MOST_SECONDS  # milliseconds of the middle of a recording that are heard
 
 # What is found anew by each inspection, so that an earlier one's is out of date.
 KINDS = frozenset(

@@ -22,22 +22,8 @@ from regraft.errors import DataError, RegraftError, UsageError
 # (in a manifest or a list) may have any ending: its content decides.
 EXTENSIONS: dict[str, frozenset[str]] = {
     "image": frozenset(
-        {
-            "avif",
-            "bmp",
-            "dcm",
-            "dib",
-            "dicom",
-            "gif",
-            "jfif",
-            "jpe",
-            "jpeg",
-            "jpg",
-            "pbm",
-            "pgm",
-            "png",
-            "pnm",
-        }
+        {"avif", "bmp", "dcm", "dib", "dicom", "gif", "jfif", "jpe", "jpeg", "jpg", "pbm", "pgm"}
+        | {"png", "pnm"}
         | {"ppm", "tif", "tiff", "webp"}
     ),
     "audio": frozenset({"aif", "aiff", "au", "flac", "mp3", "oga", "ogg", "opus", "wav"}),

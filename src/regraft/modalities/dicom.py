@@ -7,6 +7,7 @@ only a digest of the patient's number, so that a split can keep a patient's pict
 import hashlib
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,8 +135,5 @@ def _window(measured: Values, tags: Any) -> tuple[float, float]:
 def _first(value: Any) -> float | None:
     if value is None or value == "":
         return None
-    return float(value if isinstance(value, str | int | float) else next(iter(_several(value))))
-
-
-def _several(value: Any) -> Any:
-    return value if hasattr(value, "__iter__") else (value,)
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return float(value[0] if several else value)
