@@ -19,6 +19,7 @@ FOLDERS = {
     "clothing": "photos of garments with train/ and validation/",
     "bccd": "blood smears with Annotations/ and JPEGImages/",
     "fsdd": "recordings of spoken digits",
+    "banking77": "questions: train.csv and test.csv with text and category",
     "imagenet": "photos named imagenet_NN_LABEL.jpg",
 }
 
@@ -53,6 +54,8 @@ BENCHMARKS = (
     Benchmark("fine_tuning", "fine_tuning.py", "{clothing}"),
     Benchmark("partial", "partial.py", "{clothing}"),
     Benchmark("spoken_digits", "spoken_digits.py", "{fsdd}"),
+    Benchmark("banking77", "banking77.py", "{banking77}"),
+    Benchmark("text_features", "text_features.py", "{banking77}"),
     Benchmark("pretrained_check", "pretrained_check.py", "{imagenet}"),
     Benchmark("guard", "guard.py", "--clothing {clothing} --bccd {bccd} --work {work}"),
     Benchmark("norm_trap", "norm_trap.py", "--work {work}"),

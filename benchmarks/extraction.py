@@ -23,7 +23,8 @@ from typing import Any
 
 from regraft.backbones.catalog import DEFAULT, find
 from regraft.backbones.engines import Pixels, lanes
-from regraft.backbones.features import Extractor, extractor, pass_over
+from regraft.backbones.extractor import Extractor, extractor
+from regraft.backbones.features import pass_over
 from regraft.backbones.store import Store
 from regraft.modalities.image import MODALITY
 

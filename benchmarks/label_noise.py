@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from regraft.backbones.catalog import DEFAULT, find
-from regraft.backbones.features import Pass, extractor, pass_over
+from regraft.backbones.extractor import extractor
+from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.data.inspection import FEW

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.features import extractor, hash_files, pass_over
+from regraft.backbones.extractor import extractor
+from regraft.backbones.features import pass_over
+from regraft.backbones.reading import hash_files
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.evaluation.calibration import fit_temperature

@@ -101,3 +101,75 @@ def fitted(photos: Path) -> "Fitted":
 def bundle(fitted: "Fitted", tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model of `fitted` as a file."""
     return fitted.model.save(tmp_path_factory.mktemp("bundle") / "photos.regraft")
+
+
+# Texts that a small network tells apart, and such a network ------------------------------------
+
+TOPICS: Mapping[str, str] = {
+    "cooking": "boil bake onion butter oven taste salt recipe",
+    "trains": "platform ticket late carriage track station whistle rail",
+    "weather": "rain cloud wind sunny storm snow cold forecast",
+}
+FILLERS = ("the", "a", "is", "was", "my", "your", "today", "very", "please", "about", "what", "how")
+
+
+def sentence(topic: str, number: int) -> str:
+    """About one of TOPICS; the number decides all of it."""
+    rng = np.random.default_rng([list(TOPICS).index(topic), number])
+    own = rng.choice(TOPICS[topic].split(), 2)
+    rest = rng.choice(FILLERS, int(rng.integers(2, 9)))
+    return " ".join(rng.permutation([*own, *rest])).capitalize() + f"? {number}"
+
+
+@pytest.fixture(scope="session")
+def write_sentence() -> Callable[[str, int], str]:
+    """One of TOPICS by a number, which decides all of it."""
+    return sentence
+
+
+@pytest.fixture(scope="session")
+def save_encoder() -> Callable[..., Path]:
+    """Save a small encoder of texts, random, with a vocabulary for TOPICS; gives its folder."""
+    return save_small_encoder
+
+
+def save_small_encoder(
+    folder: Path, kind: str = "BertModel", config: str = "BertConfig", **settings: object
+) -> Path:
+    import tokenizers
+    import torch
+    import transformers
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    words = [*special, *"?0123456789", *FILLERS, *" ".join(TOPICS.values()).split()]
+    words += [f"##{n}" for n in "0123456789"]
+    numbers = {word: i for i, word in enumerate(words)}
+    vocabulary = tokenizers.Tokenizer(WordPiece(numbers, unk_token="[UNK]"))
+    vocabulary.normalizer = BertNormalizer()
+    vocabulary.pre_tokenizer = BertPreTokenizer()
+    vocabulary.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    vocabulary.enable_padding(length=64)  # as published ones do; it must not be obeyed
+    small = {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    }
+    torch.manual_seed(0)
+    made = getattr(transformers, config)(**{**small, **settings})
+    net = getattr(transformers, kind)(made).eval()
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if parameter.ndim > 1:  # words count for more than where they stand
+                parameter.normal_(0, 0.02 if "position" in name else 0.3)
+    net.save_pretrained(folder)
+    vocabulary.save(str(folder / "tokenizer.json"))
+    return folder

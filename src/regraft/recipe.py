@@ -23,7 +23,10 @@ UNITS = {
 TRAINING_TEXTS = (
     *("optimiser", "schedule", "loss", "augment", "sampling", "weights", "norm", "precision"),
 )
-TEXTS = ("source", "root", "label", "path_column", "group", "split", "engine", *TRAINING_TEXTS)
+TEXTS = (
+    *("source", "root", "label", "path_column", "text", "group", "split", "engine"),
+    *TRAINING_TEXTS,
+)
 LISTS = ("backbone", "views", "licence", "strategy", "log")
 # Numbers of training: the least and the most.
 TRAINING_NUMBERS = {
@@ -45,7 +48,7 @@ class Recipe:
 
     source       what the examples were loaded from, as the user named it
     root         folder that a manifest's files are in; None: the manifest's own
-    label, path_column, group, split  names of a manifest's columns
+    label, path_column, text, group, split  names of a manifest's columns
     backbone     names of pretrained networks; several make an ensemble of probes; empty: chosen
     size         picture size in pixels; None: chosen
     views        views of a picture whose features are averaged; empty: chosen
@@ -72,6 +75,7 @@ class Recipe:
     root: str | None = None
     label: str | None = None
     path_column: str | None = None
+    text: str | None = None
     group: str | None = None
     split: str | None = None
     backbone: tuple[str, ...] = ()

@@ -119,6 +119,7 @@ def test_torchvision_states_the_same_facts(row: CatalogRow) -> None:
     assert on_the_fly.family == row.family
 
 
+MINILM = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
 TRANSFORMERS_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit-base-transformers": ("ViTConfig", {"num_labels": 1000}),
     "dinov2-small-transformers": (
@@ -127,6 +128,17 @@ TRANSFORMERS_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "dinov2-base-transformers": ("Dinov2Config", {"image_size": 518, "patch_size": 14}),
     "convnext-tiny-transformers": ("ConvNextConfig", {"num_labels": 1000}),
+    "minilm-l6": ("BertConfig", {**MINILM, "num_hidden_layers": 6}),
+    "minilm-l12-multilingual": ("BertConfig", {**MINILM, "vocab_size": 250037}),
+    "e5-small-multilingual": ("BertConfig", {**MINILM, "vocab_size": 250037}),
+    "bert-base": ("BertConfig", {}),
+    "roberta-base": (
+        "RobertaConfig",
+        {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1},
+    ),
+    "mpnet-base-sentences": ("MPNetConfig", {"max_position_embeddings": 514}),
+    "distilbert": ("DistilBertConfig", {}),
+    "modernbert-base": ("ModernBertConfig", {}),
 }
 
 BLOCKS = {
@@ -160,6 +172,12 @@ BLOCKS = {
     **dict.fromkeys(["vit-base-torchvision", "vit-base-transformers"], 12),
     **dict.fromkeys(["dinov2-small-transformers", "dinov2-base-transformers"], 12),
     **dict.fromkeys(["swin-tiny", "swin-tiny-torchvision"], 12),
+    # of texts: the embeddings first
+    "minilm-l6": 7,
+    **dict.fromkeys(["minilm-l12-multilingual", "e5-small-multilingual"], 13),
+    **dict.fromkeys(["bert-base", "roberta-base", "mpnet-base-sentences"], 13),
+    "distilbert": 7,
+    "modernbert-base": 23,
     **dict.fromkeys(["vgg11", "vgg16", "vgg19", "vgg11-bn", "vgg16-bn", "vgg19-bn"], 5),
 }
 
@@ -168,14 +186,16 @@ def built_without_numbers(row: CatalogRow) -> Any:
     import torch
     import transformers
 
-    from regraft.backbones.sources import source
+    from regraft.backbones.sources import source, without_pooler
 
     with torch.device("meta"):
         if row.source != "transformers":
             return source(row.source).build(row)
         config, arguments = TRANSFORMERS_CONFIGS[row.name]
-        kind = getattr(transformers, row.architecture)
-        return kind(getattr(transformers, config)(**arguments))
+        settings = getattr(transformers, config)(**arguments)
+        if row.spec.reads == "text":
+            return without_pooler(transformers.AutoModel.from_config(settings))
+        return getattr(transformers, row.architecture)(settings)
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=by_name)

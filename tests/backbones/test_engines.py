@@ -25,7 +25,6 @@ from regraft.backbones.engines import (
     PARITY,
     Engine,
     EngineKind,
-    Pixels,
     TorchEngine,
     Vector,
     choose_engine,
@@ -37,6 +36,7 @@ from regraft.backbones.engines import (
     rate,
 )
 from regraft.backbones.network import FrozenNetwork, load_network
+from regraft.backbones.readers import Example
 from regraft.errors import BackboneError, MissingExtra, StorageError, UsageError
 from regraft.modalities.spec import InputSpec
 
@@ -48,13 +48,13 @@ def no_load() -> Any:
     pytest.fail("the network is loaded")
 
 
-def pictures(size: int, count: int = 4) -> list[Pixels]:
+def pictures(size: int, count: int = 4) -> list[Example]:
     rng = np.random.default_rng(size)
     noise = [rng.integers(0, 256, (size, size, 3), dtype=np.uint8) for _ in range(count - 2)]
     return [*noise, np.zeros((size, size, 3), np.uint8), np.full((size, size, 3), 255, np.uint8)]
 
 
-def truth(network: FrozenNetwork, pixels: Pixels) -> Vector:
+def truth(network: FrozenNetwork, pixels: Example) -> Vector:
     import torch
 
     with torch.inference_mode():
@@ -189,7 +189,7 @@ class Spoiled:
         self.engine, self.spoil = engine, spoil
         self.answer: Vector | None = None
 
-    def run(self, pixels: Pixels) -> Vector:
+    def run(self, pixels: Example) -> Vector:
         if self.answer is None:
             self.answer = self.spoil(self.engine.run(pixels))
         return self.answer
@@ -328,11 +328,11 @@ def test_the_rate_is_that_of_all_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     class Sleeping:
         name, lanes = "sleeping", 4
 
-        def run(self, pixels: Pixels) -> Vector:
+        def run(self, pixels: Example) -> Vector:
             time.sleep(0.01)
             return np.zeros(1, np.float32)
 
-    found = rate(Sleeping(), pictures(64)[0])
+    found = rate(Sleeping(), InputSpec(size=64))
     assert 100 < found <= 400
 
 

@@ -19,9 +19,13 @@ from PIL import Image
 
 from regraft.backbones import features as features_module
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.engines import PARITY, Engine, Pixels, Vector, difference
-from regraft.backbones.features import Extractor, Pass, extractor, hash_files, pass_over
+from regraft.backbones.engines import Engine, Vector
+from regraft.backbones.extractor import Extractor, extractor
+from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.network import FrozenNetwork
+from regraft.backbones.parity import PARITY, difference
+from regraft.backbones.readers import Example
+from regraft.backbones.reading import hash_files
 from regraft.backbones.store import Store, Verdict
 from regraft.errors import BackboneError, StorageError, UsageError
 from regraft.modalities.image import MODALITY
@@ -39,7 +43,7 @@ class Counting:
         self.engine, self.runs = engine, 0
         self.spoil: Callable[[Vector], Vector] = lambda vector: vector
 
-    def run(self, pixels: Pixels) -> Vector:
+    def run(self, pixels: Example) -> Vector:
         self.runs += 1
         return self.spoil(self.engine.run(pixels))
 
@@ -178,7 +182,8 @@ SECOND = """
 import sys
 from pathlib import Path
 from regraft.backbones.catalog import find
-from regraft.backbones.features import extractor, pass_over
+from regraft.backbones.extractor import extractor
+from regraft.backbones.features import pass_over
 from regraft.backbones.store import Store
 from regraft.modalities.image import MODALITY
 row = find("efficientnet-lite0")
@@ -549,7 +554,7 @@ def test_an_extractor_by_measurement(
         assert load() is network
         return "openvino", 123.0
 
-    monkeypatch.setattr(features_module, "choose_engine", choice)
+    monkeypatch.setattr("regraft.backbones.extractor.choose_engine", choice)
     monkeypatch.setattr("regraft.backbones.network.load_network", lambda row, spec: network)
     one = extractor(row, spec)
     assert (one.engine_name, one.rate) == ("openvino", 123.0)

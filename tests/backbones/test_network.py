@@ -492,13 +492,13 @@ def test_another_size_keeps_the_widths_and_reads_that_size(loaded: Loaded) -> No
 
 @pytest.mark.parametrize("loaded", ["transformers-vit"], indirect=True)
 def test_a_size_the_patches_do_not_fill_is_refused(loaded: Loaded) -> None:
-    with pytest.raises(UsageError, match="32 pixels or more, a multiple of 8; got 36"):
+    with pytest.raises(UsageError, match="32 px or more, a multiple of 8; got 36"):
         load_network(loaded.row, loaded.row.spec.at(36))
 
 
 def test_a_size_below_the_smallest_is_refused() -> None:
     row = find(DEFAULT)
-    with pytest.raises(UsageError, match="efficientnet-lite0 reads 32 pixels or more; got 16"):
+    with pytest.raises(UsageError, match="efficientnet-lite0 reads 32 px or more; got 16"):
         load_network(row, row.spec.at(16))
 
 
@@ -689,7 +689,7 @@ def test_a_block_that_never_runs_is_told() -> None:
 
 def test_a_size_that_the_module_cannot_read_is_told() -> None:
     net = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1)
-    with pytest.raises(BackboneError, match="cannot read 40 pixels"):
+    with pytest.raises(BackboneError, match="cannot read 40 px"):
         FrozenNetwork(net, replace(families()["vit"], resize="any"), InputSpec(size=40))
 
 

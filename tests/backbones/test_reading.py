@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regraft.backbones import reading
 from regraft.backbones.engines import lanes
 from regraft.backbones.reading import (
     AHEAD,
@@ -43,9 +42,7 @@ def test_several_jobs_run_at_once() -> None:
     assert len(list(in_parallel(work, range(lanes())))) == lanes()
 
 
-def test_quick_jobs_come_in_large_handfuls_and_slow_ones_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_quick_jobs_come_in_large_handfuls_and_slow_ones_alone() -> None:
     sizes: list[int] = []
 
     def work(handful: Sequence[int]) -> list[int]:
@@ -56,13 +53,12 @@ def test_quick_jobs_come_in_large_handfuls_and_slow_ones_alone(
     assert max(sizes) == HANDFUL_MOST
     assert len(sizes) < 1_000
     sizes.clear()
-    monkeypatch.setattr(reading, "HANDFUL_SECONDS", 0.01)
 
     def slow(handful: Sequence[int]) -> list[int]:
         time.sleep(0.015 * len(handful))
         return work(handful)
 
-    list(in_parallel(slow, range(100)))
+    list(in_parallel(slow, range(100), 0.01))
     assert set(sizes) == {1}
 
 

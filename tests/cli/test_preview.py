@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from regraft.modalities.augment import AUGMENTATIONS, KINDS, SETS, SOUND_SETS
+from regraft.modalities.augment import AUGMENTATIONS, KINDS, SETS
 
 SMALL = ("--size", 32, "--examples", 3, "--views", 4, "--seed", 1)
 
@@ -77,7 +77,7 @@ def test_the_list_has_every_augmentation(shell: Any) -> None:
     assert all(name in done.stdout for name in (*AUGMENTATIONS, *SETS, "audio"))
     found = shell.document(shell.invoke("preview", "--list", "--json"))
     assert [one["name"] for one in found["augmentations"]] == list(AUGMENTATIONS)
-    assert found["sets"] == {"image": dict(SETS), "audio": dict(SOUND_SETS)}
+    assert found["sets"] == {name: dict(kind.sets) for name, kind in KINDS.items()}
     for one in found["augmentations"]:
         assert one["lowest"] <= one["default"] <= one["highest"]
         assert one["told"]

@@ -166,7 +166,8 @@ def test_what_cannot_be_obeyed_is_refused(
 
 def test_the_document_tells_how_training_went(trained: Any) -> None:
     found, out = trained
-    assert [row["kind"] for row in found["tried"]][:4] == ["baseline", "baseline", "probe", "lp-ft"]
+    kinds = ["baseline", "baseline", "probe", "probe", "lp-ft"]
+    assert [row["kind"] for row in found["tried"]][:5] == kinds
     (run,) = found["training"]
     assert run["steps"] == STEPS
     assert run["plan"]["weights"] == "inverse"

@@ -115,7 +115,9 @@ class TestColumns:
             load(manifest("wo,was\na.jpg,x\n"), label="wass", group="wer")
         assert len(raised.value.mistakes) == 3
         assert all("'wo', 'was'" in mistake for mistake in raised.value.mistakes)
-        assert re.search("(?s)path_column: .*label: .*'wass'.*group: .*'wer'", str(raised.value))
+        assert re.search(
+            "(?s)label: .*'wass'.*group: .*'wer'.*path_column, text: ", str(raised.value)
+        )
 
     def test_one_column_for_two_purposes(self, manifest):
         with pytest.raises(UsageError, match="label: the column 'path' is named for two purposes"):

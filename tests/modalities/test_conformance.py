@@ -3,6 +3,8 @@
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,24 @@ from regraft.data.sources import EXTENSIONS
 from regraft.errors import Unreadable, UsageError
 from regraft.modalities import MODALITIES, modality
 from regraft.modalities.facts import Facts
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.spec import UNITS, InputSpec
+
+ANY = -1  # of a shape: any length
 
 SPEC = InputSpec(size=48)
+SHAPES: dict[str, tuple[Any, ...]] = {"picture": (48, 48, 3), "text": (ANY,)}
+
+
+def spec(name: str, reads: str | None = None) -> InputSpec:
+    """As a network reads it that takes one of the modality's inputs."""
+    return replace(SPEC, reads=reads or modality(name).inputs[0])
+
+
+def fits(seen: Any, wanted: InputSpec) -> bool:
+    shape = SHAPES[wanted.reads]
+    return seen.dtype == np.uint8 and [
+        ANY if s == ANY else n for n, s in zip(seen.shape, shape, strict=True)
+    ] == [*shape]
 
 
 def picture(seed: int) -> bytes:
@@ -36,14 +53,19 @@ def recording(seed: int) -> bytes:
     return out.getvalue()
 
 
+def text(seed: int) -> bytes:
+    words = np.random.default_rng(seed).integers(0, 9999, 40)
+    return " ".join(f"wörd{w}" for w in words).encode()
+
+
 # Modality → a whole file of it, another one for another seed.
-MADE: dict[str, Callable[[int], bytes]] = {"image": picture, "audio": recording}
+MADE: dict[str, Callable[[int], bytes]] = {"image": picture, "audio": recording, "text": text}
 
 kinds = pytest.mark.parametrize("name", MODALITIES)
 
 
 def raw(name: str, seed: int = 0) -> Any:
-    return modality(name).decode(MADE[name](seed), "x", SPEC).raw
+    return modality(name).decode(MADE[name](seed), "x", spec(name)).raw
 
 
 @kinds
@@ -57,6 +79,8 @@ def test_it_is_described(name: str) -> None:
     assert len(set(kind.views)) == len(kind.views) >= 1
     assert InputSpec().views[0] in kind.views  # catalog rows ask for it
     assert all(map(len, kind.plainly))
+    assert kind.inputs
+    assert set(kind.inputs) <= set(UNITS)
 
 
 @kinds
@@ -74,13 +98,13 @@ def test_a_look_gives_facts_that_the_store_keeps(name: str, tmp_path: Path) -> N
 @kinds
 def test_every_view_is_what_networks_read(name: str) -> None:
     kind = modality(name)
-    for view in kind.views:
-        seen = kind.prepare(raw(name), SPEC, view)
-        assert (seen.shape, seen.dtype) == ((48, 48, 3), np.uint8)
-        np.testing.assert_array_equal(seen, kind.prepare(raw(name), SPEC, view))
-        assert (seen != kind.prepare(raw(name, 1), SPEC, view)).any()
+    for view, wanted in product(kind.views, (spec(name, reads) for reads in kind.inputs)):
+        seen = kind.prepare(raw(name), wanted, view)
+        assert fits(seen, wanted)
+        np.testing.assert_array_equal(seen, kind.prepare(raw(name), wanted, view))
+        assert not np.array_equal(seen, kind.prepare(raw(name, 1), wanted, view))
     with pytest.raises(UsageError, match="'no such view' is not one of"):
-        kind.prepare(raw(name), SPEC, "no such view")
+        kind.prepare(raw(name), spec(name), "no such view")
 
 
 @kinds
@@ -88,7 +112,7 @@ def test_several_threads_at_once_get_the_same(name: str) -> None:
     kind = modality(name)
 
     def seen(seed: int) -> bytes:
-        return kind.prepare(raw(name, seed % 4), SPEC, kind.views[0]).tobytes()
+        return kind.prepare(raw(name, seed % 4), spec(name), kind.views[0]).tobytes()
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(seen, range(32)))
@@ -101,7 +125,7 @@ def test_several_threads_at_once_get_the_same(name: str) -> None:
 def test_no_bytes_are_too_odd(name: str, data: bytes, cut: int) -> None:
     for odd in (data, MADE[name](0)[:cut], MADE[name](0)[:cut] + data):
         try:
-            modality(name).decode(odd, "folder/name ☀", SPEC)
+            modality(name).decode(odd, "folder/name ☀", spec(name))
         except Unreadable as error:
             assert "folder/name ☀" in str(error)  # noqa: PT017
             assert error.kind  # noqa: PT017
@@ -113,15 +137,15 @@ def test_augmentation_repeats_itself_and_without_any_it_is_the_usual_view(name: 
 
     def seen(text: str, seed: int = 0) -> Any:
         wanted = kind.augmentations(text)
-        return kind.augment(raw(name), SPEC, wanted, np.random.default_rng(seed))
+        return kind.augment(raw(name), spec(name), wanted, np.random.default_rng(seed))
 
-    plain = kind.prepare(raw(name), SPEC, kind.views[0])
+    plain = kind.prepare(raw(name), spec(name), kind.views[0])
     np.testing.assert_array_equal(seen("none"), plain)
     for text in ("light", "medium", "strong"):
         assert kind.augmentations(kind.augmentations(text)) == kind.augmentations(text)
-        assert (seen(text).shape, seen(text).dtype) == (plain.shape, np.uint8)
+        assert fits(seen(text), spec(name))
         np.testing.assert_array_equal(seen(text), seen(text))
-        assert any((seen(text, seed) != seen(text)).any() for seed in range(1, 6))
+        assert any(not np.array_equal(seen(text, seed), seen(text)) for seed in range(1, 6))
     for part in kind.usual:
         for tried, used in part.alternatives:
             assert kind.augmentations(tried)
@@ -133,9 +157,9 @@ def test_augmentation_repeats_itself_and_without_any_it_is_the_usual_view(name: 
 @kinds
 def test_what_is_kept_for_training_is_enough_and_counted(name: str) -> None:
     kind = modality(name)
-    kept, size = kind.compact(raw(name), SPEC)
+    kept, size = kind.compact(raw(name), spec(name))
     assert 0 < size < 100_000
-    assert kind.prepare(kept, SPEC, kind.views[0]).shape == (48, 48, 3)
+    assert fits(kind.prepare(kept, spec(name), kind.views[0]), spec(name))
 
 
 @kinds

@@ -16,7 +16,7 @@ from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from regraft.backbones.catalog import DEFAULT, families, find
-from regraft.backbones.features import Extractor
+from regraft.backbones.extractor import Extractor
 from regraft.backbones.network import FrozenNetwork
 from regraft.errors import UsageError
 from regraft.modalities.spec import InputSpec

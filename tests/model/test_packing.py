@@ -211,7 +211,7 @@ NETWORK = ("backbones", 0)
 ROW = (*NETWORK, "row")
 VALUES: dict[tuple[Any, ...], list[Any]] = {
     ("task",): ["", "detection", "__import__('os')"],
-    ("modality",): ["", "text", "os", "../image"],
+    ("modality",): ["", "volume", "os", "../image"],
     ("classes",): [[], ["one"], ["a", "a", "b"], ["a", "b", ""]],
     ("temperature",): [0, 0.0, -1, -0.5],
     ("threshold",): [-0.1, -1],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from regraft.backbones.features import Extractor
+from regraft.backbones.extractor import Extractor
 from regraft.backbones.network import load_network
 from regraft.errors import UsageError
 from regraft.training.grafted import Grafted, body_depths, grafted

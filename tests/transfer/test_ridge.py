@@ -319,7 +319,7 @@ def test_a_search_finds_the_best_λ_or_one_hardly_worse(
     found, _ = search(inverse, grid, Guess(grid[best] * 10**off))
     assert found.lam in grid
     assert found.error == inverse.solve(found.lam)[0].error
-    assert found.error <= 1.02 * errors[best]
+    assert found.error <= 1.06 * errors[best]
 
 
 def test_a_search_visits_few_λ(monkeypatch: pytest.MonkeyPatch) -> None:

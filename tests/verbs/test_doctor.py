@@ -19,7 +19,8 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from regraft.backbones.catalog import DEFAULT, find
-from regraft.backbones.features import extractor, pass_over
+from regraft.backbones.extractor import extractor
+from regraft.backbones.features import pass_over
 from regraft.backbones.store import Store
 from regraft.data.findings import Finding
 from regraft.data.sources import load

@@ -3,7 +3,7 @@
 import pytest
 
 from regraft.backbones.catalog import DEFAULT, find
-from regraft.backbones.features import Extractor
+from regraft.backbones.extractor import Extractor
 from regraft.recipe import Recipe
 from regraft.transfer.inputs import Choice
 from regraft.verbs.forecast import ALWAYS, Forecast
@@ -38,7 +38,7 @@ def test_a_short_budget_begins_smaller_and_says_so() -> None:
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1] == 224
     size, why = first(3400, 30.0)
-    assert why == f"{size} px: 3,400 pictures at 224 px would take about 32 s"
+    assert why == f"{size} px: 3,400 examples at 224 px would take about 32 s"
     assert 3400 * (size / 224) ** 2 / (0.7 * 150) <= 0.9 * 30 - ALWAYS
 
 

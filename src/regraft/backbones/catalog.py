@@ -17,6 +17,8 @@ from regraft.errors import BackboneError, UsageError
 from regraft.modalities.spec import InputSpec
 
 DEFAULT = "efficientnet-lite0"
+# What a network reads → the first one that is tried.
+DEFAULTS: Mapping[str, str] = {"picture": DEFAULT, "text": "minilm-l6"}
 
 # How many classes a table of class names has; "none" is a network without a classifier.
 CLASS_TABLES: Mapping[str, int] = MappingProxyType(
@@ -39,6 +41,10 @@ class Family:
     groups         regexes over parameter names, shallow to deep; numbers captured split a group
     head           regex over the names of the classifier's modules
     operations     what may be done with the network, by the names of the strategies
+    reads          what the network reads: a key of ``spec.UNITS``
+    lost_positions  position embeddings of a reader of texts that no token gets
+    unused         regex over names of the checkpoint that features have no use for, beside a
+                   network without a classifier: heads of its pretraining
     """
 
     name: str
@@ -52,6 +58,9 @@ class Family:
     tap_type: str = ".*"
     prefix_tokens: int | str = 0
     resize: str = "any"
+    reads: str = "picture"
+    lost_positions: int = 0
+    unused: str = ""
 
     def depth_groups(self, parameters: Iterable[str]) -> list[list[str]]:
         """Parameter names from shallow to deep, the classifier's last: for layer-wise rates.
@@ -118,6 +127,7 @@ class CatalogRow:
     upstream_score  ImageNet-1k top-1 in per cent, as `score_from` tells; None: not stated
     classes         a key of CLASS_TABLES, or ``own``: `labels`, or numbers
     config          a file beside the weights that the architecture is read from
+    tokenizer       a file beside the weights that cuts texts into tokens, for networks of texts
     options         further arguments of the architecture (timm's ``model_args``)
     """
 
@@ -140,6 +150,7 @@ class CatalogRow:
     size_multiple: int = 1
     check: Check | None = None
     config: str = ""
+    tokenizer: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:

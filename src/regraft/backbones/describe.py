@@ -14,6 +14,7 @@ from regraft.backbones.cache import cache_folder
 from regraft.backbones.catalog import (
     CLASS_TABLES,
     CatalogRow,
+    Family,
     Weights,
     family_of,
     row_from,
@@ -46,6 +47,9 @@ RESERVED_ARGS = frozenset(
 )
 
 FIT_OF_CROP_MODE = {"center": "crop", "squash": "squash", "border": "pad"}
+TOKENIZER = "tokenizer.json"
+LONGEST = 512  # tokens that are read of a text, where the network could read more
+LEAST = {"picture": 32, "text": 8}  # sizes that can be asked for, by what a network reads
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers
 
 
@@ -206,30 +210,53 @@ def _transformers_row(name: str, weights: Weights) -> CatalogRow:
     blank = CatalogRow(name, "transformers", "", "", weights, InputSpec())
     config = read_config(row_file(blank, "config.json"))
     architecture = (config.get("architectures") or ["the base model"])[0]
-    spec = _spec_of_preprocessor(name, read_config(row_file(blank, "preprocessor_config.json")))
+    family = family_of("transformers", architecture)
+    spec = SPECS[family.reads](blank, family, config)
     labels = _labels(config) if architecture.endswith("ForImageClassification") else ()
     patch = config.get("patch_size") if isinstance(config.get("patch_size"), int) else 1
     return CatalogRow(
         name=name,
         source="transformers",
         architecture=architecture,
-        family=family_of("transformers", architecture).name,
+        family=family.name,
         weights=weights,
         spec=spec,
         licence_code="Apache-2.0",
+        tokenizer=TOKENIZER if family.reads == "text" else "",
         classes="own" if labels else "none",
         num_classes=len(labels),
         labels=labels,
-        min_size=min(32, spec.size),
+        min_size=min(LEAST[family.reads], spec.size),
         size_multiple=patch or 1,
         config="config.json",
     )
+
+
+def _of_texts(blank: CatalogRow, family: Family, config: Record) -> InputSpec:
+    """As long as the positions that were learned, up to LONGEST tokens."""
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions < 8:
+        raise BackboneError(f"{blank.name}: config.json tells no max_position_embeddings")
+    row_file(blank, TOKENIZER)  # without it the network cannot be used
+    return InputSpec(size=min(LONGEST, positions - family.lost_positions), reads="text")
 
 
 def _labels(config: Record) -> tuple[str, ...]:
     """Class names by index; transformers writes none for its default of two classes."""
     names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     return tuple(str(names[index]) for index in sorted(names, key=int))
+
+
+def _of_pictures(blank: CatalogRow, family: Family, config: Record) -> InputSpec:
+    return _spec_of_preprocessor(
+        blank.name, read_config(row_file(blank, "preprocessor_config.json"))
+    )
+
+
+# What a network reads → its spec, from its configuration and what lies beside it.
+SPECS: Mapping[str, Callable[[CatalogRow, Family, Record], InputSpec]] = MappingProxyType(
+    {"picture": _of_pictures, "text": _of_texts}
+)
 
 
 def _spec_of_preprocessor(name: str, config: Record) -> InputSpec:

@@ -1,8 +1,8 @@
 """Engines: what runs a frozen network fastest on this machine, checked against PyTorch.
 
-An engine takes one picture at a time in each lane. So the features of a picture do not depend on
-what it was computed beside, and prediction equals evaluation bit for bit; on a CPU one picture a
-core is also the fastest way to run a convolutional network.
+An engine takes one picture at a time in each lane: on a CPU the fastest way to run a convolutional
+network. Texts of equal length go together, without padding. So the features of an example do not
+depend on what it was computed beside, and prediction equals evaluation bit for bit.
 
 The choice between engines is a short measurement, made once per network, size and machine and kept.
 """
@@ -32,22 +32,22 @@ import numpy.typing as npt
 
 from regraft.backbones.cache import cache_folder, file_hash, locked
 from regraft.backbones.catalog import CatalogRow
+from regraft.backbones.parity import PARITY, difference
+from regraft.backbones.readers import ANY, Example, reader
 from regraft.backbones.weights import fingerprint
 from regraft.errors import BackboneError, MissingExtra, RegraftError, StorageError, UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.storage import write_atomically
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from regraft.backbones.network import FrozenNetwork
 
-Pixels = npt.NDArray[np.uint8]
-Vector = npt.NDArray[np.float32]
+Vector = npt.NDArray[np.float32]  # (d,) of one example, (n, d) of several
+Shape = tuple[int, ...]  # of an example; ANY is any length
 Load = Callable[[], "FrozenNetwork"]
 
-PARITY = 1e-3  # largest difference from PyTorch, relative to the largest feature of the block
 MEASURE = 0.3  # seconds
+AT_ONCE = 16  # examples that go together, where they may
 DIGESTS = "sha256.json"  # of a graph's files; written last
 
 
@@ -57,8 +57,12 @@ class Engine(Protocol):
     name: str
     lanes: int
 
-    def run(self, pixels: Pixels) -> Vector:
-        """(size, size, 3) uint8 RGB → (d,) float32 features of all blocks."""
+    def run(self, example: Example) -> Vector:
+        """What the network reads of one example → (d,) float32 features of all blocks."""
+        ...
+
+    def run_together(self, examples: Example) -> Vector:
+        """Examples of one shape, (n, ...) → (n, d) float32, as `run` gives each."""
         ...
 
 
@@ -67,7 +71,14 @@ def lanes() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class TorchEngine:
+class OneByOne:
+    """Of engines whose last bits depend on what is run at once."""
+
+    def run_together(self, examples: Example) -> Vector:
+        return np.stack([*map(self.run, examples)])  # type: ignore[attr-defined]
+
+
+class TorchEngine(OneByOne):
     """PyTorch: slow on a CPU, always there.
 
     device  None: the GPU if there is one
@@ -85,10 +96,10 @@ class TorchEngine:
         self._network = network if on_cpu else deepcopy(network).to(self._device)
         self._turn = threading.Lock()
 
-    def run(self, pixels: Pixels) -> Vector:
+    def run(self, example: Example) -> Vector:
         with self._turn, self._torch.inference_mode():
-            picture = self._torch.tensor(pixels[None], device=self._device)
-            out: Vector = self._network(picture)[0].cpu().numpy()
+            given = self._torch.tensor(example[None], device=self._device)
+            out: Vector = self._network(given)[0].cpu().numpy()
         return out
 
 
@@ -97,12 +108,12 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(self, graph: Path, size: int) -> None:
+    def __init__(self, graph: Path, shape: Shape) -> None:
         import openvino
 
         core = openvino.Core()
         model = core.read_model(graph)
-        model.reshape([1, size, size, 3])
+        model.reshape([ANY if ANY in shape else 1, *shape])
         self.lanes = lanes()
         settings = {
             "NUM_STREAMS": self.lanes,
@@ -111,23 +122,26 @@ class OpenVINOEngine:
         }
         self._compiled = core.compile_model(model, "CPU", settings)
         self._local = threading.local()
-        # The first call sets up things that two threads at once would wait for each other over.
-        self.run(np.zeros((size, size, 3), np.uint8))
+        kind = model.input(0).element_type.to_dtype()  # two first calls would wait for each other
+        self.run(np.zeros([4 if n == ANY else n for n in shape], kind))
 
-    def run(self, pixels: Pixels) -> Vector:
+    def run(self, example: Example) -> Vector:
+        return np.asarray(self.run_together(example[None])[0])
+
+    def run_together(self, examples: Example) -> Vector:
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
-        out: Vector = request.infer([pixels[None]], share_inputs=True)[0][0].copy()
+        out: Vector = request.infer([examples], share_inputs=True)[0].copy()
         return out
 
 
-class ONNXEngine:
+class ONNXEngine(OneByOne):
     """ONNX Runtime on the CPU, one session that its lanes share."""
 
     name = "onnxruntime"
 
-    def __init__(self, graph: Path, size: int) -> None:
+    def __init__(self, graph: Path, shape: Shape) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -138,9 +152,8 @@ class ONNXEngine:
             str(graph), options, providers=["CPUExecutionProvider"]
         )
 
-    def run(self, pixels: Pixels) -> Vector:
-        out: Vector = self._session.run(None, {"pixels": pixels[None]})[0][0]
-        return out
+    def run(self, example: Example) -> Vector:
+        return np.asarray(self._session.run(None, {"examples": example[None]})[0][0])
 
 
 def _write_openvino(network: "FrozenNetwork", folder: Path) -> None:
@@ -148,28 +161,25 @@ def _write_openvino(network: "FrozenNetwork", folder: Path) -> None:
     import torch
 
     # Tracing here, once and without checks, takes half the time that the converter takes for it.
-    traced = torch.jit.freeze(torch.jit.trace(network, (_blank(network),), check_trace=False))
-    model = openvino.convert_model(traced, example_input=_blank(network))
+    traced = torch.jit.freeze(torch.jit.trace(network, (network.sample,), check_trace=False))
+    model = openvino.convert_model(traced, example_input=network.sample)
     openvino.save_model(model, folder / "graph.xml", compress_to_fp16=False)
 
 
 def _write_onnx(network: "FrozenNetwork", folder: Path) -> None:
     import torch
 
+    shape = enumerate(reader(network.spec).shape(network.spec), 1)
+    varying = [0, *(i for i, n in shape if n == ANY)]
     torch.onnx.export(
         network,
-        (_blank(network),),
+        (network.sample,),
         folder / "graph.onnx",
-        input_names=["pixels"],
+        input_names=["examples"],
         output_names=["features"],
+        dynamic_axes={"examples": varying, "features": [0]} if len(varying) > 1 else None,
         dynamo=False,
     )
-
-
-def _blank(network: "FrozenNetwork") -> "Tensor":
-    import torch
-
-    return torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -180,14 +190,14 @@ class EngineKind:
     extra   that installs them
     file    name of the converted graph; empty: the engine runs the network itself
     write   network, folder → the graph in it
-    open    graph, size → engine
+    open    graph, shape of an example → engine
     """
 
     needs: tuple[str, ...]
     extra: str
     file: str = ""
     write: Callable[["FrozenNetwork", Path], None] | None = None
-    open: Callable[[Path, int], Engine] | None = None
+    open: Callable[[Path, Shape], Engine] | None = None
 
     def version(self) -> str | None:
         """Versions that decide the numbers; None where something is not installed."""
@@ -237,11 +247,11 @@ def open_engine(name: str, row: CatalogRow, spec: InputSpec, load: Load) -> Engi
                 with _named(name, row, "convert the network"):
                     _make_graph(kind.write, load(), folder)
     with _named(name, row, f"open the graph in {folder}"):
-        return kind.open(folder / kind.file, spec.size)
+        return kind.open(folder / kind.file, reader(spec).shape(spec))
 
 
 def engine_of(name: str, network: Any) -> Engine:
-    """The engine of that name for a module (1, size, size, 3) uint8 → (1, d), which has a `size`.
+    """The engine of that name for a module (1, ...) → (1, d), which has a `sample` and a `spec`.
 
     Nothing is kept in the cache. Raises UsageError and MissingExtra as `engine_kind`; what
     converters raise goes through.
@@ -253,7 +263,7 @@ def engine_of(name: str, network: Any) -> Engine:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             kind.write(network, Path(folder))
-        return kind.open(Path(folder) / kind.file, network.size)
+        return kind.open(Path(folder) / kind.file, reader(network.spec).shape(network.spec))
 
 
 @contextmanager
@@ -314,7 +324,7 @@ def _machine() -> str:
 
 
 def choose_engine(row: CatalogRow, spec: InputSpec, load: Load) -> tuple[str, float]:
-    """Name of the fastest engine for a network at a size, and its pictures per second here.
+    """Name of the fastest engine for a network at a size, and its examples per second here.
 
     Measured once; the answer is kept in the cache. An engine that differs from PyTorch by more than
     PARITY, or fails, is not taken. Raises BackboneError if none is left.
@@ -349,40 +359,31 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def measure(row: CatalogRow, spec: InputSpec, load: Load) -> dict[str, float]:
-    """Pictures per second of every engine that is installed, works and agrees with PyTorch."""
+    """Examples per second of every engine that is installed, works and agrees with PyTorch."""
     network = load()
-    picture = np.random.default_rng(0).integers(0, 256, (spec.size, spec.size, 3), dtype=np.uint8)
-    truth = TorchEngine(network, "cpu").run(picture)
+    example = reader(spec).sample(spec, 0)
+    truth = TorchEngine(network, "cpu").run(example)
     rates = {}
     for name, kind in ENGINES.items():
         with suppress(BackboneError):
             if kind.version() is not None:
                 engine = open_engine(name, row, spec, load)
                 with _named(name, row, "run"):
-                    if difference(truth, engine.run(picture), network.block_widths) <= PARITY:
-                        rates[name] = round(rate(engine, picture), 1)
+                    if difference(truth, engine.run(example), network.block_widths) <= PARITY:
+                        rates[name] = round(rate(engine, spec), 1)
     return rates
 
 
-def difference(truth: Vector, other: Vector, widths: tuple[int, ...]) -> float:
-    """Largest difference of two feature vectors, each block relative to its largest feature.
-
-    NaN where either holds NaN or infinity, infinite where their lengths differ.
-    """
-    if truth.shape != other.shape:
-        return float("inf")
-    edges = np.cumsum(widths)[:-1]
-    pairs = zip(np.split(truth, edges), np.split(other, edges), strict=True)
-    with np.errstate(invalid="ignore"):
-        return float(np.max([np.abs(a - b).max() / max(np.abs(a).max(), 1e-6) for a, b in pairs]))
-
-
-def rate(engine: Engine, picture: Pixels) -> float:
-    """Pictures per second with all lanes at work, measured for about MEASURE seconds."""
-    count = 0
+def rate(engine: Engine, spec: InputSpec) -> float:
+    """Examples per second with all lanes at work, measured for about MEASURE seconds."""
+    read, count = reader(spec), 0
+    example = read.sample(spec, 0)
+    run: Callable[[Example], Vector] = engine.run
+    if read.together:
+        example, run = np.stack([example] * AT_ONCE), engine.run_together
     with ThreadPoolExecutor(engine.lanes) as pool:
-        list(pool.map(engine.run, [picture] * engine.lanes))
+        list(pool.map(run, [example] * engine.lanes))
         start = time.perf_counter()
         while (seconds := time.perf_counter() - start) < MEASURE:
-            count += len(list(pool.map(engine.run, [picture] * (4 * engine.lanes))))
-    return count / seconds
+            count += len(list(pool.map(run, [example] * (4 * engine.lanes))))
+    return count * (AT_ONCE if read.together else 1) / seconds

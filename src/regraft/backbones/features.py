@@ -7,119 +7,44 @@ sees them all, since code and data of the two drive each other out of the core's
 engine release the interpreter's lock, so the cores are busy with one or the other all the time.
 """
 
-import hashlib
-import json
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from regraft.backbones.cache import cache_folder
-from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.engines import (
-    Engine,
-    Pixels,
     Vector,
-    choose_engine,
-    engine_kind,
-    open_engine,
 )
-from regraft.backbones.reading import file_bytes, file_sha, in_parallel
+from regraft.backbones.extractor import Extractor
+from regraft.backbones.readers import Prepared, reader
+from regraft.backbones.reading import (
+    HANDFUL_SECONDS,
+    file_bytes,
+    file_size,
+    hash_files,
+    in_parallel,
+)
 from regraft.backbones.store import Look, Store, Verdict
-from regraft.backbones.weights import fingerprint
 from regraft.errors import BackboneError, Unreadable, UsageError
 from regraft.modalities.base import Modality
 from regraft.modalities.facts import Facts
-from regraft.modalities.spec import InputSpec
 from regraft.progress import Progress, Quiet
-from regraft.storage import write_atomically
 
 if TYPE_CHECKING:
-    from regraft.backbones.network import FrozenNetwork
+    pass
 
 # What a kill can lose: files, or seconds of work where the network is slow.
 KEEP_FILES, KEEP_SECONDS = 64, 2.0
+TOGETHER_SECONDS = 1.0  # of a handful whose examples go together: the more, the more are alike
 PASSING = ("changed", "no-access", "no-memory")  # not the fault of the bytes: another try may work
 
 Vectors = dict[str, dict[str, Vector]]  # view → SHA-256 → (d,)
-
-
-@dataclass(frozen=True)
-class Extractor:
-    """A frozen network ready to give features: which, at what input, by which engine.
-
-    rate  pictures per second on this machine, where they were measured
-    """
-
-    row: CatalogRow
-    spec: InputSpec
-    engine_name: str
-    rate: float | None = field(default=None, compare=False)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint(self.row)
-
-    def space(self, view: str) -> str:
-        """Key of what decides the features of a view, once the example is prepared."""
-        spec = {k: v for k, v in self.spec.to_dict().items() if k != "views"}
-        engine = [self.engine_name, engine_kind(self.engine_name).version()]
-        parts = [self.fingerprint, spec, view, *engine]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    @cached_property
-    def network(self) -> "FrozenNetwork":
-        """The network itself, in PyTorch, self-checked."""
-        from regraft.backbones.network import load_network
-
-        return load_network(self.row, self.spec)
-
-    @cached_property
-    def widths(self) -> tuple[int, ...]:
-        """Columns of each block."""
-        path = cache_folder("graphs") / f"{self.fingerprint[:32]}-widths.json"
-        if (noted := _noted_widths(path)) is None:
-            noted = self.network.block_widths
-            write_atomically(path, json.dumps(noted).encode())
-        return noted
-
-    @cached_property
-    def engine(self) -> Engine:
-        return open_engine(self.engine_name, self.row, self.spec, lambda: self.network)
-
-
-def _noted_widths(path: Path) -> tuple[int, ...] | None:
-    """Widths are noted beside the graphs, so that they are known without PyTorch."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(found, list) or not found or any(type(width) is not int for width in found):
-        return None
-    return tuple(found)
-
-
-def extractor(row: CatalogRow, spec: InputSpec, engine: str | None = None) -> Extractor:
-    """An extractor by the engine named, or the fastest on this machine (measured once).
-
-    Raises UsageError and MissingExtra for an engine that is unknown or not installed.
-    """
-    if engine is not None:
-        engine_kind(engine)
-        return Extractor(row, spec, engine)
-    measured = Extractor(row, spec, "torch")
-    name, rate = choose_engine(row, spec, lambda: measured.network)
-    made = Extractor(row, spec, name, rate)
-    if "network" in measured.__dict__:  # it was loaded for the measurement: not again
-        made.__dict__["network"] = measured.network
-    return made
 
 
 @dataclass(frozen=True)
@@ -169,7 +94,7 @@ def pass_over(
     hashed = list(shas) if shas is not None else hash_files(files, progress)
     wanted = {h: Path(f) for h, f in zip(hashed, files, strict=True) if isinstance(h, str)}
     known = _Known.of(store, modality, extractor, list(wanted))
-    if todo := [(sha, path) for sha, path in wanted.items() if known.lacks(sha)]:
+    if todo := _ordered(wanted, known, extractor):
         with progress.stage(_title(extractor), len(todo)) as advance:
             _work_off(todo, modality, extractor, known, advance)
         store.trim()
@@ -181,6 +106,20 @@ def pass_over(
     if extractor is None:
         return Pass(names, seen)
     return Pass(names, seen, *_gathered(extractor, names, seen, known.vectors))
+
+
+def _ordered(
+    wanted: Mapping[str, Path], known: "_Known", extractor: Extractor | None
+) -> list[tuple[str, Path]]:
+    """What is to be done; of what goes together the short ones first, so that equals meet."""
+    todo = [(sha, path) for sha, path in wanted.items() if known.lacks(sha)]
+    if _goes_together(extractor):
+        todo.sort(key=lambda job: file_size(job[1]))
+    return todo
+
+
+def _goes_together(extractor: Extractor | None) -> bool:
+    return extractor is not None and reader(extractor.spec).together
 
 
 def _refuse_views(extractor: Extractor | None, modality: Modality) -> None:
@@ -269,9 +208,12 @@ def _work_off(
     advance: Callable[[int], None],
 ) -> None:
     if extractor is not None:
-        extractor.engine  # noqa: B018  made here, once, and not by every worker
+        extractor.engine, extractor.read  # noqa: B018  made here, once, and not by every worker
     work = _Work(modality, extractor, known.vectors)
-    with warnings.catch_warnings(), closing(in_parallel(work, todo)) as results:
+    several = in_parallel(
+        work, todo, TOGETHER_SECONDS if _goes_together(extractor) else HANDFUL_SECONDS
+    )
+    with warnings.catch_warnings(), closing(several) as results:
         warnings.simplefilter("ignore")  # decoders' name no file; what counts is in the verdicts
         try:
             for done in results:
@@ -291,12 +233,14 @@ class _Work:
 
     def __call__(self, jobs: Sequence[tuple[str, Path]]) -> list[_Done]:
         decoded = [(*job, *self._decoded(*job)) for job in jobs]
+        asked = [(path, view) for _, path, _, views in decoded for view in views.values()]
+        found = self._vectors(asked)
         return [
-            _Done(sha, look, {view: self._vector(path, p) for view, p in pixels.items()})
-            for sha, path, look, pixels in decoded
+            _Done(sha, look, {view: next(found) for view in views})
+            for sha, _, look, views in decoded
         ]
 
-    def _decoded(self, sha: str, path: Path) -> tuple[Look, dict[str, Pixels]]:
+    def _decoded(self, sha: str, path: Path) -> tuple[Look, dict[str, Prepared]]:
         """What the file looks like, and the views whose features are not known."""
         data = file_bytes(path, sha)
         if isinstance(data, Verdict):
@@ -311,21 +255,27 @@ class _Work:
         views = [view for view, known in self.known.items() if sha not in known]
         return facts, {view: self.modality.prepare(raw, spec, view) for view in views}
 
-    def _vector(self, path: Path, pixels: Pixels) -> Vector:
-        assert self.extractor is not None  # without one there are no pixels
+    def _vectors(self, asked: Sequence[tuple[Path, Prepared]]) -> Iterator[Vector]:
+        """Features of views, each checked; `asked` names the file of each for messages."""
+        if self.extractor is None:  # then there are no views
+            return
         row, name = self.extractor.row, self.extractor.engine_name
+        paths, place = [path for path, _ in asked], 0
         try:
-            vector = self.extractor.engine.run(pixels)
+            for vector in self.extractor.vectors([view for _, view in asked]):
+                if not np.isfinite(vector).all():
+                    raise BackboneError(
+                        f"{row.name}: gives NaN or infinity for {paths[place]} (engine {name}); "
+                        "choose another engine or network"
+                    )
+                yield vector
+                place += 1
+        except BackboneError:
+            raise
         except Exception as error:  # engines raise nearly anything
             raise BackboneError(
-                f"{row.name}: the engine {name} failed at {path}: {error}"
+                f"{row.name}: the engine {name} failed at {paths[place]}: {error}"
             ) from error
-        if not np.isfinite(vector).all():
-            raise BackboneError(
-                f"{row.name}: gives NaN or infinity for {path} (engine {name}); choose another "
-                "engine or network"
-            )
-        return vector
 
 
 def _gathered(
@@ -347,22 +297,3 @@ def _gathered(
                 )
             out[i] = found[0] if len(found) == 1 else np.mean(found, axis=0)
     return out, widths
-
-
-def hash_files(
-    files: Sequence[str | Path], progress: Progress | None = None
-) -> list[str | Verdict]:
-    """SHA-256 (hex) of each file's bytes, or why it cannot be read."""
-    out = []
-    with (
-        (progress or Quiet()).stage("reading files", len(files)) as advance,
-        closing(in_parallel(_shas, [Path(file) for file in files])) as hashed,
-    ):
-        for found in hashed:
-            out.append(found)
-            advance(1)
-    return out
-
-
-def _shas(paths: Sequence[Path]) -> list[str | Verdict]:
-    return [file_sha(path) for path in paths]

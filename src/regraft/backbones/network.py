@@ -1,4 +1,4 @@
-"""FrozenNetwork: pictures in, the pooled features of all blocks out, for every family alike.
+"""FrozenNetwork: examples in, the pooled features of all blocks out, for every family alike.
 
 The features follow Head2Toe (Evci et al. 2022, arXiv 2201.03529): every block of the frozen
 network, averaged over space, beside the usual feature before the classifier.
@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from regraft.backbones.catalog import CatalogRow, Family, families
+from regraft.backbones.readers import reader
 from regraft.backbones.sources import source
 from regraft.backbones.weights import read_state, row_file, weight_file
 from regraft.errors import BackboneError, UsageError
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.spec import UNITS, InputSpec
 
 LAST = "last"  # name of the feature before the classifier
 
@@ -44,7 +45,12 @@ class Normalise(nn.Module):
         return (pixels.permute(0, 3, 1, 2).float() - self.mean) * self.scale
 
 
-# --- pooling: a block's output → one vector per picture ------------------------------------------
+FIRST: Mapping[str, Callable[[InputSpec], nn.Module]] = MappingProxyType(
+    {"picture": Normalise, "text": lambda spec: nn.Identity()}
+)  # what a network reads → its first layer
+
+
+# --- pooling: a block's output → one vector per example ------------------------------------------
 
 
 def _mean_of_map(x: Tensor, prefix: int) -> Tensor:
@@ -61,6 +67,11 @@ def _mean_of_tokens(x: Tensor, prefix: int) -> Tensor:
     return torch.cat([x[:, 0], mean], 1) if prefix else mean
 
 
+def _mean_of_text(x: Tensor, prefix: int) -> Tensor:
+    """(n, tokens, d) → the mean of all; texts that are run at once are as long: no padding."""
+    return x.mean(1)
+
+
 def _by_shape(x: Tensor, prefix: int) -> Tensor:
     """For networks that no family knows: three axes are tokens; of four, two equal are space."""
     if x.ndim == 3:
@@ -73,6 +84,7 @@ POOLS: Mapping[str, Callable[[Tensor, int], Tensor]] = MappingProxyType(
         "map": _mean_of_map,
         "nhwc": _mean_of_nhwc,
         "tokens": _mean_of_tokens,
+        "text": _mean_of_text,
         "auto": _by_shape,
     }
 )
@@ -172,25 +184,30 @@ class FrozenNetwork(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
-        self.size, self.classes = spec.size, classes
-        self.normalise = Normalise(spec)
+        self.size, self.classes, self.spec = spec.size, classes, spec
+        self.normalise = FIRST[spec.reads](spec)
         self.extra = RESIZE[family.resize](module, native or spec.size, spec.size)
         self.module = module.requires_grad_(False)
         self.eval().to(memory_format=torch.channels_last)
-        taps = tapped(module, family)
+        last = _last_output(module, family)
+        taps = [name for name in tapped(module, family) if name != last]  # else it is there twice
         self.block_names: tuple[str, ...] = (*taps, LAST)
         self._call = _attach(module, family, taps)
         self.block_widths: tuple[int, ...] = self._widths(family)
 
+    @property
+    def sample(self) -> Tensor:
+        """(1, ...): an example, for tracing."""
+        return torch.from_numpy(reader(self.spec).sample(self.spec, 0))[None]
+
     def _widths(self, family: Family) -> tuple[int, ...]:
-        blank = torch.zeros(1, self.size, self.size, 3, dtype=torch.uint8)
         try:
-            return tuple(x.shape[1] for x in self.features(blank))
+            return tuple(x.shape[1] for x in self.features(self.sample))
         except KeyError as error:
             raise BackboneError(f"family {family.name}: {error} gives nothing in a call") from error
         except (RuntimeError, AssertionError, ValueError, IndexError) as error:
             raise BackboneError(
-                f"family {family.name}: the network cannot read {self.size} pixels: {error}"
+                f"family {family.name}: the network cannot read {self.spec.told}: {error}"
             ) from error
 
     def train(self, mode: bool = True) -> "FrozenNetwork":
@@ -198,7 +215,9 @@ class FrozenNetwork(nn.Module):
         return super().train(False)
 
     def features(self, pixels: Tensor) -> list[Tensor]:
-        """(n, size, size, 3) uint8 RGB → one (n, width) float32 tensor per block, then the last."""
+        """(n, size, size, 3) uint8 RGB, or tokens (n, length) int64 of a text → one (n, width)
+        float32 tensor per block, then the last.
+        """
         kept = self.captured(pixels)
         return [kept[name] for name in self.block_names]
 
@@ -209,7 +228,7 @@ class FrozenNetwork(nn.Module):
         return kept
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(n, size, size, 3) uint8 RGB → (n, D) float32, D = sum(block_widths). Can be traced."""
+        """What `features` reads → (n, D) float32, D = sum(block_widths). Can be traced."""
         return torch.cat(self.features(pixels), 1)
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -270,6 +289,13 @@ def _whole(module: nn.Module, x: Tensor, extra: dict[str, Any]) -> None:
     module(x, **extra)
 
 
+def _last_output(module: nn.Module, family: Family) -> str:
+    """Name of the module whose output is the last feature; empty where it is no module's."""
+    side, _, pattern = family.last.partition(":")
+    found = [name for name, _ in module.named_modules() if re.fullmatch(pattern, name)]
+    return found[-1] if found and side == "output" else ""
+
+
 def _hook_last(module: nn.Module, family: Family, keep: Hook) -> None:
     side, _, pattern = family.last.partition(":")
     found = [name for name, _ in module.named_modules() if re.fullmatch(pattern, name)]
@@ -303,22 +329,28 @@ def load_network(
     spec = spec or row.spec
     _refuse_size(row, spec.size)
     maker = source(row.source)
-    for name in filter(None, [row.config]):
+    for name in filter(None, [row.config, row.tokenizer]):
         row_file(row, name, offline=offline)
-    state = read_state(weight_file(row, offline=offline))
+    family = families()[row.family]
+    state = _used(read_state(weight_file(row, offline=offline)), family)
     try:
         module = maker.load(maker.build(row), state).eval()
     except BackboneError as error:
         raise BackboneError(f"{row.name}: {error}") from error
     _self_check(row, module)
-    family = families()[row.family]
     return FrozenNetwork(module, family, spec, native=row.spec.size, classes=row.num_classes)
+
+
+def _used(state: dict[str, Tensor], family: Family) -> dict[str, Tensor]:
+    """Without the heads that the family has no use for."""
+    return {name: t for name, t in state.items() if not re.fullmatch(family.unused, name)}
 
 
 def _refuse_size(row: CatalogRow, size: int) -> None:
     if size < row.min_size or size % row.size_multiple:
         of = f", a multiple of {row.size_multiple}" if row.size_multiple > 1 else ""
-        raise UsageError(f"size: {row.name} reads {row.min_size} pixels or more{of}; got {size}")
+        least = f"{row.min_size} {UNITS[row.spec.reads]}"
+        raise UsageError(f"size: {row.name} reads {least} or more{of}; got {size}")
 
 
 def synthetic_picture(size: int) -> Tensor:

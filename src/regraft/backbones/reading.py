@@ -7,12 +7,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
 from regraft.backbones.engines import lanes
 from regraft.backbones.store import Verdict
+from regraft.data.inline import inline_bytes
 from regraft.modalities.base import MOST_BYTES
+from regraft.progress import Progress, Quiet
 
 PIECE = 2**20  # bytes
 AHEAD = 4  # handfuls a worker that may wait for the one before them
@@ -23,9 +26,11 @@ Result = TypeVar("Result")
 
 
 def in_parallel(
-    work: Callable[[Sequence[Job]], list[Result]], jobs: Sequence[Job]
+    work: Callable[[Sequence[Job]], list[Result]],
+    jobs: Sequence[Job],
+    seconds: float = HANDFUL_SECONDS,
 ) -> Generator[Result, None, None]:
-    """Results in the order of the jobs, which `work` gets in handfuls of about a tenth of a second.
+    """Results in the order of the jobs, which `work` gets in handfuls of about so many seconds.
 
     Closing it waits only for the handfuls that are worked on.
     """
@@ -39,8 +44,8 @@ def in_parallel(
                 handful = jobs[begun : begun + max(1, min(size, fair))]
                 ahead.append(pool.submit(_timed, work, handful))
                 begun += len(handful)
-            results, seconds = ahead.popleft().result()
-            size = min(HANDFUL_MOST, int(HANDFUL_SECONDS * len(results) / max(seconds, 1e-6)))
+            results, spent = ahead.popleft().result()
+            size = min(HANDFUL_MOST, int(seconds * len(results) / max(spent, 1e-6)))
             yield from results
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -60,6 +65,36 @@ def file_sha(path: Path) -> str | Verdict:
     return digest.hexdigest() if refused is None else refused
 
 
+def hash_files(
+    files: Sequence[str | Path], progress: Progress | None = None
+) -> list[str | Verdict]:
+    """SHA-256 (hex) of each file's bytes, or why it cannot be read."""
+    out = []
+    with (
+        (progress or Quiet()).stage("reading files", len(files)) as advance,
+        closing(in_parallel(_shas, [Path(file) for file in files])) as hashed,
+    ):
+        for found in hashed:
+            out.append(found)
+            advance(1)
+    return out
+
+
+def _shas(paths: Sequence[Path]) -> list[str | Verdict]:
+    return [file_sha(path) for path in paths]
+
+
+def file_size(path: Path) -> int:
+    """Bytes of an example; 0 where it cannot be asked."""
+    inline = inline_bytes(path)
+    if inline is not None:
+        return len(inline)
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0
+
+
 def file_bytes(path: Path, sha: str) -> bytes | Verdict:
     """The bytes of a file that had this SHA-256 a moment ago, or why they cannot be had."""
     pieces: list[bytes] = []
@@ -74,9 +109,12 @@ def file_bytes(path: Path, sha: str) -> bytes | Verdict:
 def _read(path: Path, take: Callable[[bytes], object]) -> Verdict | None:
     """Give `take` the bytes in pieces; returns why not, where they cannot be read.
 
-    System calls without Python's layers of files: each gives up the interpreter's lock, for which
-    the threads would queue.
+    Of an example without a file it is the content itself. System calls without Python's layers of
+    files: each gives up the interpreter's lock, for which the threads would queue.
     """
+    if (inline := inline_bytes(path)) is not None:
+        take(inline)
+        return None
     try:
         seen = os.stat(path)
         if (refused := _refusal(seen)) is not None:

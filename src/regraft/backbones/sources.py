@@ -15,7 +15,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones.catalog import CatalogRow
+from regraft.backbones.catalog import CatalogRow, families
 from regraft.backbones.configs import read_config
 from regraft.backbones.weights import row_file
 from regraft.errors import BackboneError, UsageError
@@ -177,12 +177,24 @@ def _build_transformers(row: CatalogRow) -> "Module":
         else AutoModel
     )
     try:
-        config = AutoConfig.from_pretrained(
-            path.parent, local_files_only=True, trust_remote_code=False
-        )
-        return kind.from_config(config, trust_remote_code=False)
+        with _quiet_transformers():
+            config = AutoConfig.from_pretrained(
+                path.parent, local_files_only=True, trust_remote_code=False
+            )
+        made = kind.from_config(config, trust_remote_code=False)
+        return without_pooler(made) if families()[row.family].reads == "text" else made
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise BackboneError(f"{path}: transformers cannot build this network: {error}") from error
+
+
+NO_POOLER = {"add_pooling_layer": False}  # of a text's first token: many checkpoints have none
+
+
+def without_pooler(module: Any) -> Any:
+    """The same network, with random weights, without what a text's first token goes through."""
+    if getattr(module, "pooler", None) is None:
+        return module
+    return type(module)(module.config, **NO_POOLER)
 
 
 def _load_transformers(module: Any, state: "State") -> "Module":
@@ -197,6 +209,7 @@ def _load_transformers(module: Any, state: "State") -> "Module":
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # told below, with all the others
             dtype=torch.float32,
+            **(NO_POOLER if getattr(module, "pooler", module) is None else {}),
         )
     shapes = [
         f"{n}: {tuple(theirs)} for {tuple(ours)}" for n, theirs, ours in told["mismatched_keys"]

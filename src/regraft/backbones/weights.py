@@ -108,7 +108,7 @@ def fingerprint(row: CatalogRow) -> str:
     Raises BackboneError where the weights must be read and are not to be had.
     """
     taken = asdict(families()[row.family])
-    for told_to_users in ("matches", "groups", "head", "operations"):
+    for told_to_users in ("matches", "groups", "head", "operations", "reads", "unused"):
         del taken[told_to_users]
     record = {
         "format": FORMAT,
@@ -118,6 +118,8 @@ def fingerprint(row: CatalogRow) -> str:
         "native_size": row.spec.size,
         "family": taken,
     }
+    if row.tokenizer:
+        record["tokenizer"] = _known_hash(row, row.tokenizer)
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 

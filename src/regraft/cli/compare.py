@@ -16,6 +16,7 @@ from regraft.cli.options import (
     Size,
     Source,
     SplitColumn,
+    Text,
     given,
     network_names,
     several,
@@ -68,6 +69,7 @@ def compare(
     label: Label = None,
     group: Group = None,
     path_column: PathColumn = None,
+    text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
     **training: Any,
@@ -75,7 +77,7 @@ def compare(
     """Train by several strategies on the same examples and show them side by side."""
     import regraft
 
-    settings = _settings(label, group, path_column, root, split_column) | training
+    settings = _settings(label, group, path_column, text, root, split_column) | training
     network = {"backbone": backbone, "size": size, "engine": engine, "budget": budget}
     asked: dict[str, Any] = {
         "strategies": several(strategies),
@@ -98,11 +100,18 @@ def _settings(
     label: str | None,
     group: str | None,
     path_column: str | None,
+    text: str | None,
     root: Path | None,
     split: str | None,
 ) -> dict[str, Any]:
     """The columns of a manifest, by the names that a recipe has for them."""
-    columns = {"label": label, "group": group, "path_column": path_column, "split": split}
+    columns = {
+        "label": label,
+        "group": group,
+        "path_column": path_column,
+        "text": text,
+        "split": split,
+    }
     return columns | {"root": None if root is None else str(root)}
 
 

@@ -17,6 +17,7 @@ from regraft.cli.options import (
     Size,
     Source,
     SplitColumn,
+    Text,
     check_output,
     given,
     network_names,
@@ -30,6 +31,16 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # files of one finding on the terminal
 EACH = 10  # findings of one kind on the terminal
+
+
+Checker = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Pretrained network that checks the labels; see: regraft backbones.",
+        autocompletion=network_names,
+    ),
+]
 
 
 def doctor(
@@ -51,20 +62,14 @@ def doctor(
         bool,
         typer.Option("--no-label-errors", help="Do not look for wrong labels: needs no network."),
     ] = False,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Pretrained network that checks the labels; see: regraft backbones.",
-            autocompletion=network_names,
-        ),
-    ] = None,
+    backbone: Checker = None,
     size: Size = None,
     engine: Engine = None,
     seed: Seed = None,
     label: Label = None,
     group: Group = None,
     path_column: PathColumn = None,
+    text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
 ) -> Reply:
@@ -74,7 +79,13 @@ def doctor(
     check_output("--report", report, (".html",))
     check_output("--csv", csv, (".csv",))
     check_output("--manifest", manifest, (".csv", ".parquet"))
-    columns = {"label": label, "group": group, "path_column": path_column, "split": split_column}
+    columns = {
+        "label": label,
+        "group": group,
+        "path_column": path_column,
+        "text": text,
+        "split": split_column,
+    }
     columns |= {"root": None if root is None else str(root)}
     network = {"backbone": backbone, "size": size, "engine": engine, "seed": seed}
     found = regraft.doctor(

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 import typer
 
 from regraft.cli.edge import Reply, Voice
-from regraft.cli.options import Group, Label, PathColumn, Root, Source, check_output
+from regraft.cli.options import (
+    Group,
+    Label,
+    PathColumn,
+    Root,
+    Source,
+    Text,
+    check_output,
+)
 from regraft.cli.outputs import without_thumbnails
 
 
@@ -23,6 +31,7 @@ def evaluate(
     label: Label = None,
     group: Group = None,
     path_column: PathColumn = None,
+    text: Text = None,
     root: Root = None,
     report: Annotated[
         Path | None,
@@ -44,6 +53,7 @@ def evaluate(
         label=label,
         group=group,
         path_column=path_column,
+        text=text,
         root=root,
         heat_maps=heat_maps,
         progress=voice.progress,

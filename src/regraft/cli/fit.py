@@ -18,6 +18,7 @@ from regraft.cli.options import (
     Seed,
     Size,
     SplitColumn,
+    Text,
     given,
     several,
 )
@@ -100,6 +101,7 @@ def fit(
     label: Label = None,
     group: Group = None,
     path_column: PathColumn = None,
+    text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
     strategy: Strategies = None,
@@ -124,6 +126,7 @@ def fit(
             label=label,
             group=group,
             path_column=path_column,
+            text=text,
             root=None if root is None else str(root),
             split=split_column,
             strategy=several(strategy),

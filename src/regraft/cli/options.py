@@ -37,6 +37,10 @@ Group = Annotated[
 PathColumn = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column of a manifest that holds the files.")
 ]
+Text = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column of a manifest that holds the examples: texts."),
+]
 Root = Annotated[
     Path | None,
     typer.Option(

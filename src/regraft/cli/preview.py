@@ -13,6 +13,7 @@ from regraft.cli.options import (
     Root,
     Seed,
     Size,
+    Text,
     check_output,
     given,
     network_names,
@@ -55,12 +56,13 @@ def preview(
     seed: Seed = None,
     label: Label = None,
     path_column: PathColumn = None,
+    text: Text = None,
     root: Root = None,
     list_: Annotated[bool, typer.Option("--list", help="List the augmentations instead.")] = False,
 ) -> Reply:
     """Show what augmentation makes of the pictures, or list the augmentations."""
     drawn = given(out=out, backbone=backbone, size=size, examples=examples, views=views, seed=seed)
-    columns = given(label=label, path_column=path_column, root=root)
+    columns = given(label=label, path_column=path_column, text=text, root=root)
     settings = {**given(augment=augment), **drawn, **columns}
     if list_:
         return _listed(voice, given(source=source, **settings))

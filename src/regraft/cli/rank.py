@@ -18,6 +18,7 @@ from regraft.cli.options import (
     Size,
     Source,
     SplitColumn,
+    Text,
     given,
     several,
 )
@@ -51,6 +52,7 @@ def rank(
     label: Label = None,
     group: Group = None,
     path_column: PathColumn = None,
+    text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
 ) -> Reply:
@@ -72,6 +74,7 @@ def rank(
         "label": label,
         "group": group,
         "path_column": path_column,
+        "text": text,
         "split": split_column,
     }
     data = load(source, root=root, **columns)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from regraft.data.findings import Finding
+from regraft.data.inline import inline_text
 from regraft.errors import DataError, UsageError
 from regraft.storage import write_atomically
 
@@ -226,8 +227,16 @@ class Dataset:
                 f"path: {str(path)!r} is inside the data folder {str(self.root)!r}, which is only "
                 "read; choose another place, or pass inside_data=True"
             )
-        write_atomically(path, write(self.table))
+        write_atomically(path, write(self._as_manifest()))
         return path
+
+    def _as_manifest(self) -> pl.DataFrame:
+        """The table; of examples without files, the texts themselves in place of ids and paths."""
+        texts = [inline_text(path) for path in self.table["path"]]
+        if not texts or None in texts:
+            return self.table
+        column = pl.Series("text", texts, dtype=pl.String)
+        return self.table.drop("id", "path", "sha256").insert_column(0, column)
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

@@ -4,50 +4,27 @@ It works on what one look at each file told (facts or a verdict), so it opens no
 one kind are one finding with all its files; duplicates are one finding per group.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from regraft.data.dataset import Dataset, listed, natural_key
-from regraft.data.duplicates import THUMB_SIDE, Duplicates, NearPair, find_duplicates
+from regraft.data.duplicates import Duplicates, NearPair
 from regraft.data.findings import Finding
+from regraft.data.kinds import ExampleKind, kind_of, oddities
 from regraft.data.splits import audit
 from regraft.errors import UsageError
-from regraft.modalities.audio import MOST_SECONDS
 from regraft.modalities.facts import Facts
 
 FEW = 5  # examples to learn from, under which a class can hardly be learnt or checked
 UNEVEN, VERY_UNEVEN = 10, 100  # largest class / smallest class
-SMALL = 32  # pixels of the shorter side under which little is left to see,
-LARGE = 64  # where the median of the set is this at least
-LONG = 5  # longer side / shorter side from which a centre crop shows a fifth or less
-FAR = 4  # times larger or smaller than the median picture,
-DEVIATIONS = 5  # and that many robust standard deviations (of the logarithm) away from it
-
-BRIEF = 50  # milliseconds of a recording under which hardly anything is heard
-HEARD = 1000 * MOST_SECONDS  # milliseconds of the middle of a recording that are heard
-
 # What is found anew by each inspection, so that an earlier one's is out of date.
 KINDS = frozenset(
     {"exact-duplicate", "near-duplicate", "conflicting-labels", "leak", "group-leak"}
     | {"tiny-class", "imbalance", "odd-size", "odd-mode", "animated", "silent"}
 )
-
-# Mode of the decoder → what a person calls it.
-COLOURS: Mapping[str, str] = {
-    "RGB": "colour",
-    **dict.fromkeys(("L", "1"), "grey"),
-    **dict.fromkeys(("P", "PA"), "palette"),
-    **dict.fromkeys(("RGBA", "RGBa", "RGBX", "LA", "La"), "transparent"),
-    "CMYK": "CMYK (print colours)",
-    **dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N", "I"), "16-bit grey"),
-    "F": "floating-point grey",
-}
-STILL = frozenset({"MPO"})  # photos whose further frames are a preview or the other eye's view
 
 
 class Verdict(Protocol):
@@ -105,7 +82,7 @@ def inspect(dataset: Dataset, shas: Sequence[str], looks: Sequence[Look]) -> Ins
     ids = clean.table["id"].to_list()
     together = tuple(tuple(ids[i] for i in group) for group in duplicates.together())
     odd = (*_copies(clean, facts, duplicates), *audit(clean, together), *_balance(clean))
-    odd += tuple(_oddities(ids, facts, _kind_of(clean)))
+    odd += tuple(oddities(ids, facts, kind_of(clean.modality)))
     clean = replace(clean, findings=clean.findings + odd)
     return Inspection(clean, clean.findings[len(earlier) :], together)
 
@@ -129,24 +106,20 @@ def _unreadable(ids: Iterable[str], looks: Iterable[Look]) -> Iterator[Finding]:
 
 
 def _duplicates(dataset: Dataset, facts: Sequence[Facts]) -> Duplicates:
-    thumbs = np.zeros((len(facts), THUMB_SIDE, THUMB_SIDE, 3), np.uint8)
-    for row, fact in zip(thumbs, facts, strict=True):
-        row[:] = fact.thumb
-    aspects = np.array([fact.width / fact.height for fact in facts], float)
-    return find_duplicates(thumbs, dataset.table["sha256"].to_list(), aspects)
+    return kind_of(dataset.modality).copies(facts, dataset.table["sha256"].to_list())
 
 
 def _copies(dataset: Dataset, facts: Sequence[Facts], duplicates: Duplicates) -> Iterator[Finding]:
     ids, labels = dataset.table["id"].to_list(), dataset.table["label"].to_list()
-    noun = _kind_of(dataset).noun
+    kind = kind_of(dataset.modality)
     for group in duplicates.exact:
         reason = f"{len(group)} files are the same, byte for byte: one of them is enough"
         yield Finding("exact-duplicate", tuple(ids[i] for i in group), reason)
     for group, pairs in _near_groups(duplicates):
-        reason = _near_reason(group, pairs, facts, labels, noun)
+        reason = _near_reason(group, pairs, facts, labels, kind)
         score = min(1.0, min(pair.similarity for pair in pairs))
         yield Finding("near-duplicate", tuple(ids[i] for i in group), reason, score=score)
-    yield from _conflicts(duplicates, ids, labels, noun)
+    yield from _conflicts(duplicates, ids, labels, kind.noun)
 
 
 def _conflicts(
@@ -185,24 +158,13 @@ def _near_reason(
     pairs: Iterable[NearPair],
     facts: Sequence[Facts],
     labels: Sequence[str | None],
-    noun: str,
+    kind: ExampleKind,
 ) -> str:
-    said = [way for pair in pairs for way in _ways(facts[pair.a], facts[pair.b], pair.mirrored)]
+    said = [way for pair in pairs for way in kind.ways(facts[pair.a], facts[pair.b], pair.mirrored)]
     ways = ", ".join(dict.fromkeys(said))
     if len({labels[i] for i in group} - {None}) > 1:
         ways += "; labels differ"
-    return f"{len(group)} copies of one {noun} ({ways}): a split must not separate them"
-
-
-def _ways(a: Facts, b: Facts, mirrored: bool) -> Iterator[str]:
-    """How one picture was made from the other, as far as can be told."""
-    resized = (a.width, a.height) != (b.width, b.height)
-    if resized:
-        yield "resized"
-    if mirrored:
-        yield "mirrored"
-    if a.format != b.format or not (resized or mirrored):
-        yield "re-encoded"
+    return f"{len(group)} copies of one {kind.noun} ({ways}): a split must not separate them"
 
 
 # Classes -----------------------------------------------------------------------------------------
@@ -228,133 +190,3 @@ def _tiny_reason(tiny: Mapping[str, int]) -> str:
     names = listed(sorted(tiny, key=lambda name: (tiny[name], natural_key(name))))
     reason = f"classes with fewer than {FEW} examples to learn from: {names}"
     return reason + ("; a single one cannot be checked" if 1 in tiny.values() else "")
-
-
-# Sizes, modes, frames ----------------------------------------------------------------------------
-
-
-class _Oddity(NamedTuple):
-    """One row of ODDITIES: which of the pictures are odd, (n,) bool, and what to say of them."""
-
-    kind: str
-    odd: Callable[[Sequence[Facts]], npt.NDArray[np.bool_]]
-    reason: str
-    severity: str = "note"
-
-
-def _oddities(
-    ids: Sequence[str], facts: Sequence[Facts], kind: "_ExampleKind"
-) -> Iterator[Finding]:
-    for oddity in kind.oddities if facts else ():
-        if files := _chosen(ids, oddity.odd(facts)):
-            reason = f"{kind.counted(len(files))} {oddity.reason}"
-            yield Finding(oddity.kind, files, reason, oddity.severity)
-    yield from _modes(ids, facts, kind)
-
-
-def _chosen(ids: Sequence[str], odd: Iterable[bool]) -> tuple[str, ...]:
-    return tuple(name for name, is_odd in zip(ids, odd, strict=True) if is_odd)
-
-
-def _sides(facts: Sequence[Facts]) -> npt.NDArray[np.int64]:
-    """(n, 2): the shorter and the longer side."""
-    return np.sort([(fact.width, fact.height) for fact in facts], axis=1)
-
-
-def _small(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
-    shorter = _sides(facts)[:, 0]
-    return (shorter < SMALL) & bool(np.median(shorter) >= LARGE)
-
-
-def _long(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
-    shorter, longer = _sides(facts).T
-    return longer > LONG * shorter
-
-
-def _outlying(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
-    """Far from the median size; those that are small or long are told of already."""
-    sizes = np.log(_sides(facts)).mean(axis=1)
-    away = np.abs(sizes - np.median(sizes))
-    deviation = 1.4826 * np.median(away)  # of a normal distribution with this median deviation
-    far = away > max(np.log(FAR), DEVIATIONS * deviation)
-    return far & ~_small(facts) & ~_long(facts)
-
-
-def _animated(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
-    return np.array([fact.frames > 1 and fact.format not in STILL for fact in facts])
-
-
-def _brief(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
-    return _milliseconds(facts) < BRIEF
-
-
-def _lengthy(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
-    return _milliseconds(facts) > HEARD
-
-
-def _silent(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
-    return np.array([not fact.thumb.any() for fact in facts])
-
-
-def _far_in_time(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
-    """Far from the median duration."""
-    away = np.abs(np.log(_milliseconds(facts)) - np.log(np.median(_milliseconds(facts))))
-    far = away > max(np.log(FAR), DEVIATIONS * 1.4826 * np.median(away))
-    return np.asarray(far & ~_brief(facts) & ~_lengthy(facts))
-
-
-def _milliseconds(facts: Sequence[Facts]) -> npt.NDArray[np.int64]:
-    return np.array([fact.width for fact in facts], np.int64)
-
-
-ODDITIES = (
-    _Oddity("odd-size", _small, f"under {SMALL} pixels, much smaller than the rest", "warning"),
-    _Oddity(
-        "odd-size", _long, f"more than {LONG} times as long as wide: a centre crop shows a part"
-    ),
-    _Oddity("odd-size", _outlying, "of a size far from that of the rest"),
-    _Oddity("animated", _animated, "with several frames: only the first is looked at"),
-)
-
-
-SOUND_ODDITIES = (
-    _Oddity("silent", _silent, "without any sound", "warning"),
-    _Oddity("odd-size", _brief, f"shorter than {BRIEF} ms", "warning"),
-    _Oddity("odd-size", _lengthy, f"longer than {HEARD // 1000} s: only the middle is heard"),
-    _Oddity("odd-size", _far_in_time, "of a duration far from that of the rest"),
-)
-
-
-class _ExampleKind(NamedTuple):
-    """What is odd about examples of a modality, and how a person calls them.
-
-    common  what all of them are turned into
-    """
-
-    oddities: Sequence[_Oddity]
-    noun: str
-    common: str
-
-    def counted(self, n: int) -> str:
-        return f"1 {self.noun}" if n == 1 else f"{n} {self.noun}s"
-
-
-PICTURES = _ExampleKind(ODDITIES, "picture", "RGB")
-KINDS_OF: Mapping[str, _ExampleKind] = {
-    "image": PICTURES,
-    "audio": _ExampleKind(SOUND_ODDITIES, "recording", "16 kHz mono"),
-}
-
-
-def _kind_of(dataset: Dataset) -> _ExampleKind:
-    return KINDS_OF.get(dataset.modality, PICTURES)
-
-
-def _modes(ids: Sequence[str], facts: Sequence[Facts], kind: "_ExampleKind") -> Iterator[Finding]:
-    """Examples stored otherwise than most: one finding for each way."""
-    modes = [COLOURS.get(fact.mode, fact.mode) for fact in facts]
-    by_number = sorted(set(modes), key=lambda mode: (-modes.count(mode), mode))
-    for usual, mode in ((by_number[0], mode) for mode in by_number[1:]):
-        files = _chosen(ids, (m == mode for m in modes))
-        reason = f"{kind.counted(len(files))} stored as {mode} where most are {usual}"
-        yield Finding("odd-mode", files, f"{reason}; all are turned into {kind.common}", "note")

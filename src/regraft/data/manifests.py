@@ -19,6 +19,7 @@ import polars as pl
 
 from regraft.data.dataset import PART_OF, Dataset, listed
 from regraft.data.findings import Finding
+from regraft.data.inline import inlined
 from regraft.data.paths import inside
 from regraft.errors import DataError, UsageError
 
@@ -26,11 +27,18 @@ from regraft.errors import DataError, UsageError
 GUESSES = {
     "path_column": "path paths file files filename file_name filepath file_path image images "
     "image_path image_file image_name img img_path picture photo",
-    "label": "label labels class class_name category target species diagnosis",
+    "text": "text texts sentence sentences question questions query utterance utterances document "
+    "content message messages review comment body",
+    "label": "label labels class class_name category target species diagnosis intent sentiment",
     "group": "group group_id patient patient_id subject subject_id speaker speaker_id case case_id "
     "person person_id session session_id",
     "split": "split set subset partition fold",
 }
+
+# Where the examples are; each names the other one: there is one of them.
+PLACES = {"path_column": "text", "text": "path_column"}
+BOTH = "path_column, text: name one of them; an example is a file or a text"
+TEXTS = "text"  # the modality of what a manifest itself holds
 
 # What programs write for "no value", case aside. "none", "null" and "na" may well be classes.
 MISSING = frozenset({"", "nan", "<na>", "#n/a"})
@@ -55,9 +63,10 @@ class Sheet:
 def read(
     file: Path, modality: str, asked: Mapping[str, str | None], root: Path | None = None
 ) -> Dataset:
-    """The examples that a manifest names.
+    """The examples that a manifest names, or holds: texts in a column.
 
-    asked  column names for ``path_column``, ``label``, ``group`` and ``split``; None is guessed
+    asked  column names for ``path_column``, ``text``, ``label``, ``group`` and ``split``; None is
+           guessed, paths before texts
     root   folder of the files; without it the manifest's folder
 
     Paths are relative to the root and must stay in it. Only with `root` given are absolute paths,
@@ -77,9 +86,13 @@ def read(
         cells["split"], noted = _parts(sheet, cells["split"], names["split"], named, wrong)
         findings += noted
     base = Path(os.path.abspath(file.parent if root is None else root))
-    paths = cells.pop("path_column")
-    upwards = None if root is None else Path(os.path.abspath(file.parent))
-    cells["id"], cells["path"] = _located(sheet, paths, base, upwards, wrong)
+    if "text" in cells:
+        cells["id"], cells["path"] = _held(file, sheet, cells.pop("text"))
+        modality = TEXTS
+    else:
+        upwards = None if root is None else Path(os.path.abspath(file.parent))
+        paths = cells.pop("path_column")
+        cells["id"], cells["path"] = _located(sheet, paths, base, upwards, wrong)
     kept, repeats = _kept(sheet, cells, wrong)
     _refuse(file, wrong)
     columns = {role: [column[i] for i in kept] for role, column in cells.items()}
@@ -92,21 +105,27 @@ def read(
 
 def _choose(file: Path, names: list[str], asked: Mapping[str, str | None]) -> dict[str, str]:
     """Role → column name."""
-    chosen, wrong = {}, []
+    chosen: dict[str, str] = {}
+    wrong = [] if None in (asked.get("path_column"), asked.get("text")) else [BOTH]
     for role, guesses in GUESSES.items():
+        if PLACES.get(role) in chosen or (asked.get(PLACES.get(role, "")) and not asked.get(role)):
+            continue  # the examples are found already
         wanted = asked.get(role)
         taken = [name for other, name in asked.items() if other != role]
         plain = [n for n in names if n.strip().casefold() in guesses.split() and n not in taken]
         found = plain if wanted is None else [wanted] if wanted in names else []
         if wanted is not None and wanted in taken:
             wrong.append(f"{role}: the column {wanted!r} is named for two purposes")
-        elif not found and (wanted is not None or role == "path_column"):
-            missing = "no column of paths" if wanted is None else f"no column {wanted!r}"
-            wrong.append(f"{role}: {file} has {missing}; its columns are {listed(names, 50)}")
+        elif not found and wanted is not None:
+            told = f"no column {wanted!r}; its columns are {listed(names, 50)}"
+            wrong.append(f"{role}: {file} has {told}")
         elif len(found) > 1:
             wrong.append(f"{role}: {file} has {listed(found)}; say which with {role}=")
         elif found:
             chosen[role] = found[0]
+    if not PLACES.keys() & (chosen.keys() | {role for role, name in asked.items() if name}):
+        told = f"no column of paths and none of texts; its columns are {listed(names, 50)}"
+        wrong.append(f"path_column, text: {file} has {told}")
     if wrong:
         raise UsageError(*wrong)
     return chosen
@@ -190,6 +209,12 @@ def _located(
         ids.append(found)
         paths.append(path)
     return ids, paths
+
+
+def _held(file: Path, sheet: Sheet, texts: Cells) -> tuple[Cells, Cells]:
+    """Ids that tell the row, and the texts themselves in place of paths; none is an empty one."""
+    ids: Cells = [f"{file.name}:{row}" for row in sheet.rows]
+    return ids, [inlined(text or "") for text in texts]
 
 
 def _locate(name: str, base: Path, upwards: Path | None) -> tuple[str, str]:

@@ -13,8 +13,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from regraft.data import folders, manifests
-from regraft.data.dataset import Dataset, listed
+from regraft.data.dataset import PART_OF, Dataset, listed
 from regraft.data.findings import Finding
 from regraft.errors import DataError, RegraftError, UsageError
 
@@ -26,6 +28,7 @@ EXTENSIONS: dict[str, frozenset[str]] = {
         | {"png", "pnm"}
         | {"ppm", "tif", "tiff", "webp"}
     ),
+    "text": frozenset({"md", "text", "txt"}),
     "audio": frozenset({"aif", "aiff", "au", "flac", "mp3", "oga", "ogg", "opus", "wav"}),
 }
 USUAL = "image"  # where no name tells
@@ -39,6 +42,7 @@ class Options:
 
     label: str | None = None
     path_column: str | None = None
+    text: str | None = None
     group: str | None = None
     split: str | None = None
     modality: str | None = None
@@ -73,6 +77,7 @@ def load(
     *,
     label: str | None = None,
     path_column: str | None = None,
+    text: str | None = None,
     group: str | None = None,
     split: str | None = None,
     modality: str | None = None,
@@ -81,10 +86,11 @@ def load(
     """The examples that `source` names; none is opened and nothing is written.
 
     source       a folder with one sub-folder per class, or with train, validation and test folders
-                 of such; a CSV, TSV, Parquet or JSON lines manifest; one file; a list of files;
-                 a Dataset (returned as it is)
-    label, path_column, group, split
-                 columns of a manifest; plain names (label, file, patient ...) are found without
+                 of such; a CSV, TSV, Parquet or JSON lines manifest; a folder with one for each
+                 part (train.csv, test.csv); a file; a list of files; a Dataset (returned as is)
+    label, path_column, text, group, split
+                 columns of a manifest; plain names (label, file, patient ...) are found without.
+                 An example is the file that `path_column` names, or the text in `text` itself
     modality     one of EXTENSIONS; None: that of most files, by their endings
     root         folder that the paths in a manifest are relative to and must stay in; without it
                  the manifest's folder
@@ -94,7 +100,7 @@ def load(
     if modality is not None and modality not in EXTENSIONS:
         raise UsageError(f"modality: {modality!r} is not one of {listed(sorted(EXTENSIONS))}")
     folder = None if root is None else Path(os.path.expanduser(root))
-    options = Options(label, path_column, group, split, modality, folder)
+    options = Options(label, path_column, text, group, split, modality, folder)
     source = _named(source)
     kind = next((kind for kind in registered() if kind.accepts(source, options)), None)
     if kind is None:
@@ -208,6 +214,10 @@ def _is_manifest(source: Any, options: Options) -> bool:
     return _kind(source) == stat.S_IFREG and _ending(source) in manifests.FORMATS
 
 
+def _is_folder_of_manifests(source: Any, options: Options) -> bool:
+    return _is_folder(source, options) and len(_part_manifests(source)) > 1
+
+
 def _is_file(source: Any, options: Options) -> bool:
     return _kind(source) == stat.S_IFREG and _ending(source)[1:] in options.extensions
 
@@ -228,7 +238,44 @@ def _read_folder(source: Any, options: Options) -> Dataset:
 def _read_manifest(source: Any, options: Options) -> Dataset:
     columns = {role: getattr(options, role) for role in manifests.GUESSES}
     found = manifests.read(Path(source), options.modality or USUAL, columns, options.root)
-    return found if options.modality else replace(found, modality=modality_of(found.table["path"]))
+    if options.modality or found.modality == manifests.TEXTS:
+        return found
+    return replace(found, modality=modality_of(found.table["path"]))
+
+
+def _entries(folder: str) -> list[str]:
+    """What is in a folder; nothing where it cannot be opened."""
+    try:
+        return sorted(os.path.join(folder, name) for name in os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _part_manifests(folder: str) -> dict[str, str]:
+    """Part → manifest, such as train.csv and test.csv; two for one part are none at all."""
+    found: dict[str, list[str]] = {}
+    for path in _entries(folder):
+        part = PART_OF.get(os.path.splitext(os.path.basename(path))[0].casefold())
+        if part and _is_manifest(path, Options()):
+            found.setdefault(part, []).append(path)
+    return {part: paths[0] for part, paths in found.items() if len(paths) == 1}
+
+
+def _read_manifests(source: Any, options: Options) -> Dataset:
+    """A manifest for each part, one below the other."""
+    parts = {part: _read_manifest(path, options) for part, path in _part_manifests(source).items()}
+    tables = [data.table.with_columns(split=pl.lit(part)) for part, data in parts.items()]
+    columns = pl.concat(tables).to_dict(as_series=False)
+    kinds = {data.modality: data for data in parts.values()}
+    if len(kinds) > 1:
+        raise DataError(f"{source}: its manifests hold different kinds of data: {listed(kinds)}")
+    findings = {
+        f.reason: f for data in parts.values() for f in data.findings if f.kind == "columns"
+    }
+    (kind,) = kinds
+    return Dataset.of(
+        columns, Path(os.path.abspath(source)), modality=kind, findings=findings.values()
+    )
 
 
 def _read_file(source: Any, options: Options) -> Dataset:
@@ -261,6 +308,12 @@ def _is_plain(name: object) -> bool:
 
 SOURCES = (
     Source("a Dataset", _is_dataset, _read_dataset),
+    Source(
+        "a folder of manifests",
+        _is_folder_of_manifests,
+        _read_manifests,
+        frozenset({*manifests.GUESSES, "root"} - {"split"}),
+    ),
     Source("a folder", _is_folder, _read_folder),
     Source("a manifest", _is_manifest, _read_manifest, frozenset({*manifests.GUESSES, "root"})),
     Source("a single file", _is_file, _read_file),

@@ -53,7 +53,7 @@ KEY_METRICS = (
 )
 SEVERITIES = {"error": "left out or wrong", "warning": "look at it", "note": "good to know"}
 
-THUMBNAIL = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
+THUMBNAIL = re.compile(r"data:image/(?:jpeg|png|webp|svg\+xml);base64,[A-Za-z0-9+/]+={0,2}")
 BREAKS = re.compile(r"(?<=[/\\_-])(?=[^/\\_-])")  # where a long file name may go on a new line
 
 AVERAGE = "average_accuracy"

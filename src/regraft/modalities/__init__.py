@@ -4,13 +4,18 @@ spec    InputSpec: preprocessing as plain data
 facts   Facts: what one look at an example tells
 image   pictures
 audio   recordings, as log-mel pictures
+text    texts
 """
 
 from regraft.errors import UsageError
 from regraft.modalities.base import Modality
 
 # Modality name → the module that holds its `MODALITY`; imported when it is asked for.
-MODALITIES = {"image": "regraft.modalities.image", "audio": "regraft.modalities.audio"}
+MODALITIES = {
+    "image": "regraft.modalities.image",
+    "audio": "regraft.modalities.audio",
+    "text": "regraft.modalities.text",
+}
 
 
 def modality(name: str) -> Modality:

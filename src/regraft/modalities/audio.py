@@ -58,6 +58,7 @@ class AudioModality:
 
     name = "audio"
     extensions = frozenset({"wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au"})
+    inputs: tuple[str, ...] = ("picture",)
     views: tuple[str, ...] = ("centre",)
     plainly = ("log-mel statistics", f"ridge on mean and deviation of {THUMB} bands")
 

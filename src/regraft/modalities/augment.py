@@ -11,7 +11,7 @@ row changes what it adds and nothing else.
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +21,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from regraft.errors import UsageError
-from regraft.modalities import mixing, paints, policies, sounds, warps
+from regraft.modalities import warps
+from regraft.modalities.rows import ROWS, BatchRow, PictureRow, Row, SoundRow, TextRow
 from regraft.modalities.spec import InputSpec
 from regraft.modalities.usual import Usual
 from regraft.modalities.warps import Plan
@@ -32,163 +33,8 @@ if TYPE_CHECKING:
     from regraft.modalities.audio import Sound
 
 
-@dataclass(frozen=True)
-class Row:
-    """One augmentation.
-
-    told             what it does, in a plain sentence
-    default          strength where none is given
-    lowest, highest  strengths that are allowed
-    unit             of the strength
-    source           paper that it is from
-    """
-
-    name: str
-    told: str
-    default: float
-    lowest: float
-    highest: float
-    unit: str
-    source: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for tables and JSON."""
-        return {name: getattr(self, name) for name in Row.__dataclass_fields__}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureRow(Row):
-    """An augmentation of one picture: `plan` adds to what will be done with it."""
-
-    plan: Callable[[Plan, float, np.random.Generator], Plan]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoundRow(Row):
-    """An augmentation of one recording."""
-
-    change: Callable[["Sound", float, np.random.Generator], "Sound"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchRow(Row):
-    """An augmentation of a batch: `mix` gives its pixels and targets, mixed."""
-
-    mix: Callable[["Tensor", "Tensor", float, np.random.Generator], "tuple[Tensor, Tensor]"]
-
-
-_ROWS: tuple[Row, ...] = (
-    PictureRow(
-        "crop",
-        "shows a random part of the picture, enlarged",
-        *(0.35, 0.01, 1, "least share of the area that is kept"),
-        "Szegedy et al. 2015, arXiv 1409.4842",
-        plan=warps.crop,
-    ),
-    PictureRow("flip", "mirrors left and right", 0.5, 0, 1, "probability", plan=warps.flip),
-    PictureRow(
-        "flip-vertical",
-        "mirrors top and bottom",
-        *(0.5, 0, 1, "probability"),
-        plan=warps.flip_vertical,
-    ),
-    PictureRow("rotate", "turns the picture", 15, 0, 180, "degrees, either way", plan=warps.rotate),
-    PictureRow(
-        "perspective",
-        "tilts the picture, as if it were seen from aside",
-        *(0.3, 0, 0.6, "how far corners move, in shares of half the side"),
-        plan=warps.perspective,
-    ),
-    PictureRow(
-        "randaugment",
-        "does two operations from a list of fourteen (shifts, tones, sharpness ...)",
-        *(9, 0, policies.MOST, "magnitude"),
-        "Cubuk et al. 2019, arXiv 1909.13719",
-        plan=policies.randaugment,
-    ),
-    PictureRow(
-        "trivialaugment",
-        "does one operation from a list of fourteen, weak or strong",
-        *(policies.MOST, 0, policies.MOST, "largest magnitude"),
-        "Müller and Hutter 2021, arXiv 2103.10158",
-        plan=policies.trivialaugment,
-    ),
-    PictureRow(
-        "colour",
-        "changes brightness, contrast, saturation and hue",
-        *(0.3, 0, 1, "largest change"),
-        plan=paints.colour,
-    ),
-    PictureRow("grey", "takes the colour away", 0.1, 0, 1, "probability", plan=paints.grey),
-    PictureRow(
-        "blur",
-        "blurs the picture",
-        *(0.01, 0, 0.1, "largest sigma, in shares of the side"),
-        plan=paints.blur,
-    ),
-    PictureRow(
-        "noise",
-        "adds noise to each pixel",
-        *(0.05, 0, 0.5, "largest sigma, in shares of the range of values"),
-        plan=paints.noise,
-    ),
-    PictureRow(
-        "erasing",
-        "covers a rectangle with the mean colour",
-        *(0.25, 0, 1, "probability"),
-        "Zhong et al. 2017, arXiv 1708.04896",
-        plan=paints.erasing,
-    ),
-    SoundRow(
-        "shift",
-        "begins earlier or later",
-        *(0.1, 0, 0.5, "largest, in shares of the recording"),
-        change=sounds.shift,
-    ),
-    SoundRow(
-        "tempo",
-        "plays faster or slower, higher or lower with it",
-        *(0.1, 0, 1, "largest change of speed"),
-        change=sounds.tempo,
-    ),
-    SoundRow(
-        "hiss",
-        "adds white noise",
-        *(0.1, 0, 2, "largest, in shares of the recording's level"),
-        change=sounds.hiss,
-    ),
-    SoundRow(
-        "time-mask",
-        "is silent for a while",
-        *(0.15, 0, 0.5, "largest share of the time"),
-        "Park et al. 2019, arXiv 1904.08779",
-        change=sounds.time_mask,
-    ),
-    SoundRow(
-        "frequency-mask",
-        "silences neighbouring frequencies",
-        *(0.15, 0, 0.5, "largest share of the bands"),
-        "Park et al. 2019, arXiv 1904.08779",
-        change=sounds.frequency_mask,
-    ),
-    BatchRow(
-        "mixup",
-        "fades two pictures and their labels into each other",
-        *(0.2, 0.01, 10, "alpha: 0.2 mixes little, 1 anything from none to half"),
-        "Zhang et al. 2017, arXiv 1710.09412",
-        mix=mixing.mixup,
-    ),
-    BatchRow(
-        "cutmix",
-        "pastes a rectangle of one picture into another, and mixes their labels",
-        *(1, 0.01, 10, "alpha: 1 pastes rectangles of any size"),
-        "Yun et al. 2019, arXiv 1905.04899",
-        mix=mixing.cutmix,
-    ),
-)
-
 # In the order in which they are applied.
-AUGMENTATIONS: Mapping[str, Row] = {row.name: row for row in _ROWS}
+AUGMENTATIONS: Mapping[str, Row] = {row.name: row for row in ROWS}
 
 NONE, DEFAULT = "none", "light"
 
@@ -205,6 +51,12 @@ SOUND_SETS: Mapping[str, str] = {
     "strong": "shift,tempo,hiss,time-mask=0.25,frequency-mask=0.25,mixup",
     "lossless": "shift",
 }
+TEXT_SETS: Mapping[str, str] = {
+    "light": "word-drop",
+    "medium": "word-drop,word-swap",
+    "strong": "word-drop=0.25,word-swap=0.25",
+    "lossless": "word-drop=0.05",
+}
 
 
 @dataclass(frozen=True)
@@ -218,6 +70,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "image": Kind((PictureRow, BatchRow), SETS),
     "audio": Kind((SoundRow, BatchRow), SOUND_SETS),
+    "text": Kind((TextRow,), TEXT_SETS),
 }
 
 
@@ -260,9 +113,10 @@ class Augmentations(tuple[tuple[str, float], ...]):
         return any(name in _BATCH for name, _ in self)
 
 
-_PICTURE = {row.name: row for row in _ROWS if isinstance(row, PictureRow)}
-_SOUND = {row.name: row for row in _ROWS if isinstance(row, SoundRow)}
-_BATCH = {row.name: row for row in _ROWS if isinstance(row, BatchRow)}
+_PICTURE = {row.name: row for row in ROWS if isinstance(row, PictureRow)}
+_SOUND = {row.name: row for row in ROWS if isinstance(row, SoundRow)}
+_TEXT = {row.name: row for row in ROWS if isinstance(row, TextRow)}
+_BATCH = {row.name: row for row in ROWS if isinstance(row, BatchRow)}
 
 
 def parse(text: "str | Augmentations", kind: str | None = None) -> Augmentations:
@@ -318,6 +172,15 @@ def changed(sound: "Sound", wanted: Augmentations, rng: np.random.Generator) -> 
         if name in _SOUND:
             sound = _SOUND[name].change(sound, strength, _child(seed, name))
     return sound
+
+
+def reworded(text: str, wanted: Augmentations, rng: np.random.Generator) -> str:
+    """A text for training."""
+    seed, some = int(rng.integers(2**63)), text.split()
+    for name, strength in wanted:
+        if name in _TEXT:
+            some = [*_TEXT[name].change(some, strength, _child(seed, name))]
+    return " ".join(some) if wanted else text
 
 
 def mixed(

@@ -28,6 +28,8 @@ class Modality(Protocol):
     name        a key of the registry
     version     of all that decides what `decode` and `prepare` give: the code and its libraries
     extensions  of file names, lower case, without the dot
+    inputs      what examples can be turned into for a network, the usual one first: keys of
+                `spec.UNITS`
     views       ways of looking at an example; the first is the usual one
     plainly     how a baseline on the vectors of `plain` is called, and what it is
     usual       what augmentation consists of where none is named, see `modalities.usual.Usual`
@@ -36,6 +38,7 @@ class Modality(Protocol):
     name: str
     version: str
     extensions: frozenset[str]
+    inputs: tuple[str, ...]
     views: tuple[str, ...]
     plainly: tuple[str, str]
 
@@ -50,13 +53,16 @@ class Modality(Protocol):
         ...
 
     def prepare(self, raw: Any, spec: InputSpec, view: str) -> npt.NDArray[np.uint8]:
-        """Example → (size, size, 3) uint8, one of the `views` of it; what networks read."""
+        """Example → uint8, one of the `views` of it, as ``spec.reads`` wants it.
+
+        picture: (size, size, 3) RGB; text: (n,) UTF-8.
+        """
         ...
 
     def augment(
         self, raw: Any, spec: InputSpec, wanted: "Augmentations", rng: np.random.Generator
     ) -> npt.NDArray[np.uint8]:
-        """Example → (size, size, 3) uint8 for training, changed at random as is `wanted`.
+        """Example → as `prepare` gives it, for training, changed at random as is `wanted`.
 
         Without augmentations it is the first of the `views`. The same state of `rng` gives the same
         bytes.

@@ -71,6 +71,7 @@ class ImageModality:
         {"jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "gif", "bmp", "dib"}
         | {"tif", "tiff", "ppm", "pgm", "pbm", "pnm", "avif", "dcm", "dicom"}
     )
+    inputs: tuple[str, ...] = ("picture",)
     views: tuple[str, ...] = ("centre", "whole-mirrored")
     plainly = ("raw pixels", f"ridge on {PLAIN} × {PLAIN} pixels")
 

@@ -13,19 +13,21 @@ from regraft.errors import UsageError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 FITS = ("crop", "squash", "pad")
+UNITS = {"picture": "px", "text": "tokens"}  # what a network reads → what its size counts
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Input of an image network.
+    """Input of a network. What a kind of input has no use for stays as it is.
 
-    size           height and width in pixels that the network reads
+    size           picture: height and width in pixels that the network reads; text: the most tokens
     fit            ``crop``: the shorter side becomes size / crop_fraction, then the centre is cut;
                    ``squash``: both sides become size; ``pad``: the longer side becomes size
     crop_fraction  share of the resized shorter side that the centre crop keeps, in (0, 1]
     views          views of an example whose features are averaged; names of the modality's views
     interpolation  one of INTERPOLATIONS
     mean, std      per channel (R, G, B), on pixel values in [0, 1]
+    reads          a key of UNITS: what an example is turned into
     """
 
     size: int = 224
@@ -35,6 +37,7 @@ class InputSpec:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     views: tuple[str, ...] = ("centre",)
+    reads: str = "picture"
 
     def __post_init__(self) -> None:
         for name in ("mean", "std", "views"):
@@ -45,7 +48,7 @@ class InputSpec:
 
     def _mistakes(self) -> Iterator[str]:
         if type(self.size) is not int or not 8 <= self.size <= 2048:
-            yield f"size: {self.size!r} is not a whole number from 8 to 2048 (pixels)"
+            yield f"size: {self.size!r} is not a whole number from 8 to 2048 (pixels or tokens)"
         if self.fit not in FITS:
             yield f"fit: {self.fit!r} is not one of {', '.join(FITS)}"
         if self.interpolation not in INTERPOLATIONS:
@@ -59,6 +62,13 @@ class InputSpec:
             yield f"std: {self.std!r} is not three numbers above 0"
         if not _are_names(self.views):
             yield f"views: {self.views!r} is not one name or several, each once"
+        if self.reads not in UNITS:
+            yield f"reads: {self.reads!r} is not one of {', '.join(UNITS)}"
+
+    @property
+    def told(self) -> str:
+        """The size with its unit, such as ``224 px``."""
+        return f"{self.size} {UNITS[self.reads]}"
 
     def at(self, size: int | None) -> Self:
         """The same spec at another size (pixels); None leaves it as it is."""

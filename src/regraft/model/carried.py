@@ -21,7 +21,7 @@ from regraft.backbones.catalog import CatalogRow, Weights, available, catalog, f
 from regraft.backbones.configs import read_config
 from regraft.backbones.describe import RESERVED_ARGS
 from regraft.backbones.engines import ENGINES
-from regraft.backbones.features import Extractor
+from regraft.backbones.extractor import Extractor
 from regraft.backbones.sources import SOURCES
 from regraft.backbones.weights import CARRIERS, fingerprint
 from regraft.errors import BackboneError, BundleError, UsageError
@@ -48,13 +48,16 @@ def told_of(one: Extractor) -> dict[str, Any]:
     return {**told, "engine": one.engine_name, "fingerprint": one.fingerprint}
 
 
-def refusals(told: Mapping[str, Any], views: Sequence[str]) -> Iterator[str]:
+def refusals(told: Mapping[str, Any], views: Sequence[str], inputs: Sequence[str]) -> Iterator[str]:
     """What of a `ToldNetwork`, as plain data of the right types, cannot be used here."""
     row = told["row"]
     if told["engine"] not in ENGINES:
         yield f"engine: {told['engine']!r} is not known here"
     if unknown := [view for view in told["spec"].get("views", ()) if view not in views]:
         yield f"spec.views: {', '.join(map(repr, unknown))} are not known here"
+    reads = [told["spec"].get("reads", "picture"), row["spec"].get("reads", "picture")]
+    if reads[0] != reads[1] or reads[0] not in inputs:
+        yield f"spec.reads: {reads[0]!r} is not one of {', '.join(inputs)}"
     if row["source"] not in SOURCES:
         yield f"row.source: networks of {row['source']!r} are not read from bundles"
     family = families().get(row["family"])
@@ -108,22 +111,34 @@ def _carried(bundle: Bundle, index: int, told: Mapping[str, Any]) -> CatalogRow:
     entry = f"backbone-{index}.safetensors"
     sha256 = _sha256_of(bundle, entry)
     config = _config(bundle, index, told) if told.get("config") else b""
-    name = hashlib.sha256(f"{entry} {sha256} ".encode() + config).hexdigest()
+    tokenizer = _tokenizer(bundle, index) if told.get("tokenizer") else b""
+    name = hashlib.sha256(f"{entry} {sha256} ".encode() + config + tokenizer).hexdigest()
     folder = cache_folder(f"bundled/{name}")
     if not (folder / entry).is_file() or file_hash(folder / entry) != sha256:
         bundle.extract(f"backbone-{index}", folder)
     if config:
         write_atomically(folder / "config.json", config)
         read_config(folder / "config.json")  # refuses what could run code
+    if tokenizer:
+        write_atomically(folder / "tokenizer.json", tokenizer)
     weights = Weights("folder", str(folder), entry, sha256=sha256)
-    place = {"weights": asdict(weights), "config": "config.json" if config else ""}
-    return row_from({**told, **place})
+    beside = {"config": "config.json" if config else ""}
+    beside |= {"tokenizer": "tokenizer.json"} if tokenizer else {}
+    return row_from({**told, **beside, "weights": asdict(weights)})
 
 
 def _sha256_of(bundle: Bundle, entry: str) -> str:
     if entry not in bundle.names:
         raise BundleError(f"{bundle.path}: there is no {entry}, the weights of a network")
     return str(bundle.manifest["entries"][entry]["sha256"])
+
+
+def _tokenizer(bundle: Bundle, index: int) -> bytes:
+    """The vocabulary of a network of texts: data that the tokenizers library reads."""
+    found = bundle.document(f"backbone-{index}-tokenizer")
+    if not isinstance(found, dict) or "model" not in found:
+        raise BundleError(f"{bundle.path}: backbone-{index}-tokenizer.json is no vocabulary")
+    return json.dumps(found, sort_keys=True).encode()
 
 
 def _config(bundle: Bundle, index: int, told: Mapping[str, Any]) -> bytes:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from regraft.backbones.catalog import Family, families
 from regraft.backbones.network import FrozenNetwork
+from regraft.data.inline import contents
 from regraft.errors import Unreadable, UsageError
 from regraft.modalities import modality
 from regraft.model.model import Model
@@ -87,7 +88,7 @@ def prepared(model: Model, file: str | Path) -> Pixels | None:
     """
     kind, spec = modality(model.modality), model.extractors[0].spec
     try:
-        raw = kind.decode(Path(file).read_bytes(), str(file), spec).raw
+        raw = kind.decode(contents(file), str(file), spec).raw
     except (OSError, Unreadable):
         return None
     return kind.prepare(raw, spec, kind.views[0])

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from regraft.backbones.features import Extractor, Pass, pass_over
+from regraft.backbones.extractor import Extractor
+from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.store import Store
 from regraft.errors import BundleError
 from regraft.evaluation.calibration import conformal_sets, softmax

@@ -3,7 +3,8 @@
     model.json             classes, calibration, and per network what `carried` tells of it
     record.json            provenance: recipe, splits, what was tried, findings
     head, novelty          .safetensors
-    backbone-N             .safetensors: weights; -config.json where the architecture needs one
+    backbone-N             .safetensors: weights; -config.json where the architecture needs one,
+                           -tokenizer.json where it reads texts
 
 Nothing of a bundle is believed: every document and array is looked at before any of it is used.
 """
@@ -26,7 +27,7 @@ from regraft.modalities import modality
 from regraft.model.carried import ToldNetwork, extractor_of, refusals, told_of
 from regraft.model.plain import misfits
 from regraft.transfer.novelty import Novelty
-from regraft.transfer.probe import Head
+from regraft.transfer.probe import KERNEL, Head, kernel_tensors
 
 if TYPE_CHECKING:
     from regraft.model.model import Model
@@ -67,6 +68,9 @@ def pack(model: "Model") -> Parts:
         if one.row.config:
             config = row_file(one.row, one.row.config)
             documents[f"backbone-{i}-config"] = json.loads(config.read_bytes())
+        if one.row.tokenizer:
+            vocabulary = row_file(one.row, one.row.tokenizer)
+            documents[f"backbone-{i}-tokenizer"] = json.loads(vocabulary.read_bytes())
     tensors = {"head": model.head.tensors(), "novelty": model.novelty.tensors()}
     return documents, tensors, files
 
@@ -132,12 +136,15 @@ def _wrong_model(told: dict[str, Any]) -> Iterator[str]:
     if not told["backbones"]:
         yield "model.backbones: there is none"
     try:
-        views = modality(told["modality"]).views
+        kind = modality(told["modality"])
     except UsageError as error:
         yield f"model.{error}"
         return
     for i, network in enumerate(told["backbones"]):
-        yield from (f"model.backbones[{i}].{reason}" for reason in refusals(network, views))
+        yield from (
+            f"model.backbones[{i}].{reason}"
+            for reason in refusals(network, kind.views, kind.inputs)
+        )
 
 
 # Parts of the record that are read again, and what they are.
@@ -188,11 +195,39 @@ HEAD = {
 }
 
 
+# e columns of the block that is compared, m landmarks
+KERNEL_PART = {
+    "first": _Array("i", (1,)),
+    "shift": _Array("f", ("e",)),
+    "factor": _Array("f", ("e",)),
+    "points": _Array("f", ("e", "m")),
+    "coefficients": _Array("f", ("m", "c")),
+}
+
+
 def _wrong_head(head: Tensors, told: dict[str, Any]) -> Iterator[str]:
     told_widths = np.ravel(head.get("widths", ()))
     widths = [int(w) for w in told_widths if w > 0] if told_widths.dtype.kind == "i" else []
-    sizes = {"d": sum(widths), "d+1": sum(widths) + 1, "b": len(widths)}
-    yield from _wrong_arrays("head", head, HEAD, {**sizes, "c": len(told["classes"])})
+    d, classes = sum(widths), {"c": len(told["classes"])}
+    sizes = {"d": d, "d+1": d + 1, "b": len(widths), **classes}
+    linear = {name: array for name, array in head.items() if not name.startswith(KERNEL)}
+    yield from _wrong_arrays("head", linear, HEAD, sizes)
+    parts = {name.partition(".")[0] for name in head.keys() - linear.keys()}
+    if wrong := sorted(parts - {f"{KERNEL}{i}" for i in range(len(parts))}):
+        yield f"head: {', '.join(wrong)[:60]}: not known here"
+        return
+    for i in range(len(parts)):
+        yield from _wrong_kernel(f"head.{KERNEL}{i}", kernel_tensors(head, i), d, classes["c"])
+
+
+def _wrong_kernel(where: str, part: Tensors, columns: int, classes: int) -> Iterator[str]:
+    """columns: of the raw features, in which its block must be."""
+    e = int(np.size(part.get("shift", ())))
+    sizes = {"e": e, "m": int(np.size(part.get("points", ()))) // max(1, e), "c": classes}
+    if mistakes := list(_wrong_arrays(where, part, KERNEL_PART, sizes)):
+        yield from mistakes
+    elif not 0 <= int(part["first"][0]) <= columns - e:
+        yield f"{where}.first: its block is not within the {columns} features"
 
 
 def _wrong_novelty(novelty: Tensors, head: Tensors) -> Iterator[str]:

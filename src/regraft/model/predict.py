@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from regraft.backbones.catalog import find
-from regraft.backbones.features import Extractor
+from regraft.backbones.extractor import Extractor
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
-from regraft.data.sources import load
+from regraft.data.inline import inline_text, inlined
+from regraft.data.manifests import FORMATS
+from regraft.data.sources import EXTENSIONS, load
 from regraft.errors import DataError, Unreadable, UsageError
 from regraft.modalities import modality
 from regraft.model.model import Answers, Model
@@ -23,6 +25,7 @@ from regraft.progress import Progress, Quiet
 
 CHUNK = 2048  # files whose features are in memory at once
 MEMORY = "<memory>"  # what an example without a file is called
+SPOKEN = ("text",)  # modalities whose examples can be named by what they are
 LISTED = 20  # files that one message names
 
 # Modes of PIL and what keeps them as they are; others become RGB or RGBA first.
@@ -37,7 +40,7 @@ ORIENTATION = 0x0112  # EXIF tag
 class Prediction:
     """The answer for one example.
 
-    file         as the user named it
+    file         as the user named it; a text that is no file: itself
     label        most probable class; None where the file cannot be read
     probability  calibrated, of that class
     top          the most probable classes with their probabilities
@@ -91,7 +94,8 @@ def predict(
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Predictions:
-    """Answer for a file, a folder, a glob, a list of files, a Dataset, bytes or a PIL picture.
+    """Answer for a file, a folder, a glob, a manifest, a list of these, a Dataset, bytes or a PIL
+    picture; with a model of texts also for a text itself.
 
     top  how many classes to list for each example
 
@@ -166,11 +170,26 @@ def _files_of_all(sources: Sequence[Any], kind: str) -> list[str]:
 
 
 def _found(text: str, kind: str) -> list[str]:
-    if os.path.isdir(text):
+    if inline_text(text) is not None:
+        return [text]  # found before
+    if os.path.isdir(text) or (os.path.isfile(text) and _is_table(text)):
         return list(load(text, modality=kind).table["path"])
     if os.path.exists(text):
         return [text]
-    return sorted(name for name in glob.glob(text, recursive=True) if os.path.isfile(name))
+    found = sorted(name for name in glob.glob(text, recursive=True) if os.path.isfile(name))
+    if not found and kind in SPOKEN and not _is_file_name(text, kind):
+        return [inlined(text)]
+    return found
+
+
+def _is_table(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in FORMATS
+
+
+def _is_file_name(text: str, kind: str) -> bool:
+    """Whether it ends as files do: then it is taken for one that is not there."""
+    ending = os.path.splitext(text)[1].lower()
+    return ending in FORMATS or ending[1:] in EXTENSIONS[kind]
 
 
 def _answers(
@@ -178,10 +197,11 @@ def _answers(
 ) -> Iterator[Prediction]:
     answers = model.answer(features)
     for i, name in enumerate(names):
+        shown = inline_text(name) or name
         if i in errors:
-            yield Prediction(name, error=errors[i])
+            yield Prediction(shown, error=errors[i])
         else:
-            yield _prediction(model, name, answers, i, top)
+            yield _prediction(model, shown, answers, i, top)
 
 
 def _prediction(model: Model, name: str, answers: Answers, i: int, top: int) -> Prediction:
@@ -215,7 +235,7 @@ def _answer_in_memory(model: Model, source: Any, top: int) -> Iterator[Predictio
 def _vector(one: Extractor, kind: str, data: bytes) -> Any:
     made = modality(kind)
     raw = made.decode(data, MEMORY, one.spec).raw
-    vectors = [one.engine.run(made.prepare(raw, one.spec, view)) for view in one.spec.views]
+    vectors = [*one.vectors([made.prepare(raw, one.spec, view) for view in one.spec.views])]
     return vectors[0] if len(vectors) == 1 else np.mean(vectors, axis=0)
 
 

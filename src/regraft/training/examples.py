@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from regraft.data.inline import contents
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.training.interrupts import leave_to
@@ -89,7 +90,7 @@ class Augmented(Dataset[tuple[npt.NDArray[np.uint8], int]]):
         if place in self._kept:
             return self._kept[place]
         file = self.files[place]
-        decoded = self.modality.decode(Path(file).read_bytes(), file, self.spec)
+        decoded = self.modality.decode(contents(file), file, self.spec)
         example, size = self._compact(decoded.raw)
         if self._used + size <= KEPT_BYTES // _keepers():
             self._used += size

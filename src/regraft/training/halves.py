@@ -29,7 +29,8 @@ class Prefix(nn.Module):
 
     def __init__(self, network: FrozenNetwork, boundary: str) -> None:
         super().__init__()
-        self.network, self.size = deepcopy(network), network.size  # the other one is taken apart
+        self.network = deepcopy(network)  # the other one is taken apart
+        self.spec, self.sample = network.spec, network.sample
         names = network.block_names
         self.own = names[: names.index(boundary) + 1]
         self.width = sum(network.block_widths[: len(self.own)])
@@ -37,7 +38,7 @@ class Prefix(nn.Module):
         self.eval()
         self.network.module.get_submodule(boundary).register_forward_hook(self._keep)
         with torch.no_grad():
-            self(torch.zeros(1, self.size, self.size, 3, dtype=torch.uint8))
+            self(self.sample)
         self.shape: tuple[int, ...] = tuple(self._given.shape[1:])
 
     def _keep(self, block: nn.Module, inputs: Any, output: Any) -> None:
@@ -74,13 +75,13 @@ class Halves:
 
     def __init__(self, network: FrozenNetwork, boundary: str) -> None:
         self.network = network
-        example = torch.randint(0, 256, (2, network.size, network.size, 3), dtype=torch.uint8)
+        example = torch.cat([network.sample, network.sample.flip(1)])
         with torch.no_grad():
             self.prefix = Prefix(network, boundary)
             whole, packed = network(example), self.prefix(example)
         self.shape, self.width = self.prefix.shape, self.prefix.width
         self.deep = network.block_names[len(self.prefix.own) :]
-        self._blank = torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
+        self._blank = network.sample
         self._replay = _Replay()
         self._taken: dict[str, nn.Module] = {}
         self._swap(boundary)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.engines import lanes
+from regraft.data.inline import contents
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.progress import Progress
@@ -172,7 +172,7 @@ def held_back(lesson: Lesson, kind: Modality, spec: InputSpec) -> Held:
     """Examples to judge on, prepared as they are when the model is used."""
 
     def pixels(file: str) -> npt.NDArray[np.uint8]:
-        raw = kind.decode(Path(file).read_bytes(), file, spec).raw
+        raw = kind.decode(contents(file), file, spec).raw
         return kind.prepare(raw, spec, spec.views[0])
 
     with ThreadPoolExecutor(lanes()) as pool:

@@ -29,6 +29,10 @@ SUBSAMPLE = 600  # rows that find block weights: a step takes about 15 ms
 CHECK = 1500  # rows on which block weights must prove themselves
 KEEP_BELOW = 0.9  # of the error of equal weights: the least that chosen weights must reach
 
+FALLS = (1.0, 0.5, 0.25, 0.1)  # weights of a block, in shares of that of the next one
+FALLS_ALONE = (0.25,)
+FALL_BELOW = 0.98  # of the error of equal weights: the least that a fall must reach
+
 PENALTY = 6.0  # divided by the number of rows; on the mean of (log w)²
 STEPS = 12
 STEEP = 10.0  # what the objective is multiplied by: its slope then gives a first step of about 1
@@ -93,22 +97,44 @@ class Sample:
 
 
 def weigh(plain: BlockScaling, sample: Sample, seed: int, free: bool = True) -> Weighing:
-    """Weights for raw features that `plain` normalises; equal ones unless others clearly win.
+    """Weights for raw features that `plain` normalises; plain ones unless others clearly win.
+
+    Plain are equal weights or, where examples are few, weights that fall with depth.
 
     free  look for other than equal weights
     """
     few = sample.part(SUBSAMPLE, seed)
-    equal = few.tried(plain, np.ones(len(plain.widths)), Guess())
+    equal = np.ones(len(plain.widths))
     if not free or len(plain.widths) == 1:
-        return equal
-    found = few.chosen(plain, equal.best)
-    if found.error < KEEP_BELOW * equal.error and len(sample.labels) > SUBSAMPLE:
+        return few.tried(plain, equal, Guess())
+    start = few.tried(plain, equal, Guess())
+    if len(sample.labels) <= CHECK:  # of more rows equal weights are the best in the end
+        start = by_depth(plain, sample)
+    found = few.chosen(plain, start.guess(len(few.labels)))
+    if found.error < KEEP_BELOW * start.error and len(sample.labels) > SUBSAMPLE:
         more = sample.part(CHECK, seed)
-        equal, found = (
+        start, found = (
             more.tried(plain, tried.weights, tried.guess(len(more.labels)))
-            for tried in (equal, found)
+            for tried in (start, found)
         )
-    return found if found.error < KEEP_BELOW * equal.error else equal
+    return found if found.error < KEEP_BELOW * start.error else start
+
+
+def by_depth(plain: BlockScaling, sample: Sample) -> Weighing:
+    """Equal weights, or the fall with depth that has the least error, if that is clearly less.
+
+    With a few examples a class what shallow blocks tell is mostly chance. With one of each class
+    leave-one-out tells nothing at all, since the class of what is left out is gone: then the fall
+    is the one that did well on photos and questions.
+    """
+    count = len(plain.widths)
+    alone = np.bincount(sample.labels).max() == 1
+    tried = []
+    for fall in FALLS_ALONE if alone else FALLS:
+        weights = fall ** np.arange(count - 1, -1, -1.0)
+        tried.append(sample.tried(plain, weights * count / weights.sum(), Guess()))
+    least = min(tried, key=lambda one: one.error)
+    return least if least.error < FALL_BELOW * tried[0].error else tried[0]
 
 
 def subsample(labels: Integers, most: int, seed: int) -> npt.NDArray[np.int64]:

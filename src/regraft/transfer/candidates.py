@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from regraft.backbones.cache import cache_folder
 from regraft.backbones.catalog import CatalogRow, available, catalog, families, find
 from regraft.backbones.engines import choose_engine, lanes, rate
-from regraft.backbones.features import Extractor
+from regraft.backbones.extractor import Extractor
 from regraft.backbones.weights import weight_file
 from regraft.errors import BackboneError, UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.recipe import Recipe
 from regraft.storage import write_atomically
-from regraft.transfer.inputs import first_input, fitting
+from regraft.transfer.inputs import first_input, fitting, foreign
 
 if TYPE_CHECKING:
     from regraft.backbones.network import FrozenNetwork
@@ -80,11 +78,15 @@ def _readable(row: CatalogRow, size: int) -> int:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of a network before it is tried; see `regraft.transfer.ranking.rank`."""
+    """What is asked of a network before it is tried; see `regraft.transfer.ranking.rank`.
+
+    inputs  what the examples can be turned into, see `Modality`
+    """
 
     recipe: Recipe
     max_parameters: int | None = None
     include_missing: bool = False
+    inputs: tuple[str, ...] = ("picture",)
 
     def candidates(self) -> tuple[list[CatalogRow], list[Skipped]]:
         """Networks to try, and those that are not: named ones as named, else the likeliest first.
@@ -114,10 +116,13 @@ class Wanted:
     def _reasons(self, row: CatalogRow) -> Iterator[str]:
         """Why a network is not tried, if there is a reason."""
         size, licences = self.recipe.size, self.recipe.licence
+        if reason := foreign(row, self.inputs):
+            yield reason
         if licences and row.licence_weights.casefold() not in map(str.casefold, licences):
             yield f"its weights' licence is {row.licence_weights}, not {' or '.join(licences)}"
         if size is not None and size != _readable(row, size):
-            yield f"it cannot read {size} px; the next size that it can is {_readable(row, size)}"
+            told, other = row.spec.at(size).told, row.spec.at(_readable(row, size)).told
+            yield f"it cannot read {told}; the next size that it can is {other}"
         if not self.include_missing and not (here := available(row)):
             yield here.reason
         if self.max_parameters is not None and (count := parameters(row)) > self.max_parameters:
@@ -139,9 +144,7 @@ def pictures_per_second(made: Extractor) -> float:
         return made.rate
     kept = cache_folder("graphs") / f"{made.space('speed')[:32]}-{lanes()}-rate.json"
     if not kept.exists():
-        shape = (made.spec.size, made.spec.size, 3)
-        picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        write_atomically(kept, json.dumps(round(rate(made.engine, picture), 1)).encode())
+        write_atomically(kept, json.dumps(round(rate(made.engine, made.spec), 1)).encode())
     return float(json.loads(kept.read_bytes()))
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from regraft.backbones.features import Extractor, extractor, pass_over
+from regraft.backbones.extractor import Extractor, extractor
+from regraft.backbones.features import pass_over
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset, listed
 from regraft.data.findings import Finding
@@ -243,7 +244,7 @@ class Halving:
     def _refuse_slow(self, one: Candidate) -> bool:
         speed = pictures_per_second(extractor(one.row, one.own, self.recipe.engine))
         if speed < (self.min_rate or 0):
-            told = f"{speed:.0f} pictures/s here at {one.own.size} px, less than {self.min_rate:g}"
+            told = f"{speed:.0f} examples/s here at {one.own.told}, less than {self.min_rate:g}"
             raise LeftOut(told)
         return True
 
@@ -282,7 +283,7 @@ class Halving:
     ) -> tuple[npt.NDArray[np.float32], tuple[int, ...]]:
         """(n, d), and the widths of the blocks. What time runs out on stays in the store."""
         e, parts = self.examples, []
-        title = f"{made.row.name} at {made.spec.size} px"
+        title = f"{made.row.name} at {made.spec.told}"
         with self.progress.stage(title, len(e.paths)) as advance:
             for start in range(0, len(e.paths), SLICE):
                 self.clock.check(share=share)

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from regraft.backbones.catalog import DEFAULT, CatalogRow, available, catalog, find
+from regraft.backbones.catalog import DEFAULTS, CatalogRow, available, catalog, find
 from regraft.backbones.engines import ENGINES, engine_kind
 from regraft.errors import UsageError
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.spec import UNITS, InputSpec
 from regraft.recipe import Recipe
 
 MIRRORED = ("centre", "whole-mirrored")
@@ -23,10 +23,15 @@ class Choice:
     reasons: dict[str, str]
 
 
-def networks(recipe: Recipe, views: Sequence[str] | None = None) -> list[CatalogRow]:
+def networks(
+    recipe: Recipe,
+    views: Sequence[str] | None = None,
+    inputs: Sequence[str] = ("picture",),
+) -> list[CatalogRow]:
     """Catalog rows to use: those asked for; else the default first, then others that are here.
 
-    views  those that there are; None: what the recipe asks for is not compared with them
+    views   those that there are; None: what the recipe asks for is not compared with them
+    inputs  what the examples can be turned into for a network, see `Modality`
 
     Raises UsageError with all that cannot be obeyed: names, licences, size, views and engine;
     MissingExtra where the engine is not installed.
@@ -38,27 +43,44 @@ def networks(recipe: Recipe, views: Sequence[str] | None = None) -> list[Catalog
             rows.append(find(name))
         except UsageError as error:
             mistakes += error.mistakes
+    mistakes += [f"backbone: {foreign(row, inputs)}" for row in rows if foreign(row, inputs)]
     mistakes += [f"backbone: {_licence(row, recipe)}" for row in rows if not _allowed(row, recipe)]
     mistakes += [f"size: {_reads(row, recipe)}" for row in rows if not _readable(row, recipe)]
     if mistakes:
         raise UsageError(*mistakes)
     if recipe.engine is not None:
         engine_kind(recipe.engine)
-    return rows or _here(recipe)
+    return rows or _here(recipe, inputs)
 
 
-def _here(recipe: Recipe) -> list[CatalogRow]:
+def default_for(inputs: Sequence[str]) -> str:
+    """Name of the network that is tried first on what can be turned into such inputs."""
+    return DEFAULTS[inputs[0]]
+
+
+def foreign(row: CatalogRow, inputs: Sequence[str]) -> str:
+    """Why a network cannot be used on such examples; empty where it can."""
+    if row.spec.reads in inputs:
+        return ""
+    return f"{row.name} reads a {row.spec.reads}; these examples become a {' or '.join(inputs)}"
+
+
+def _here(recipe: Recipe, inputs: Sequence[str]) -> list[CatalogRow]:
     """What fits the recipe and is on this machine, the default first."""
-    fitting = [row for row in catalog().values() if _allowed(row, recipe) and available(row)]
+    known = [row for row in catalog().values() if not foreign(row, inputs)]
+    fitting = [row for row in known if _allowed(row, recipe) and available(row)]
     here = [row for row in fitting if _readable(row, recipe)]
-    here.sort(key=lambda row: (row.name != DEFAULT, -(row.upstream_score or 0)))
+    first = default_for(inputs)
+    here.sort(key=lambda row: (row.name != first, -(row.upstream_score or 0)))
     if here:
         return here
     if fitting:
         raise UsageError(*(f"size: {_reads(row, recipe)}" for row in fitting))
+    missing = available(catalog()[first])
     raise UsageError(
-        "backbone: no network on this machine has weights under "
+        f"backbone: no network on this machine reads a {' or '.join(inputs)} and has weights under "
         f"{', '.join(recipe.licence) or 'any licence'}; `regraft backbones` lists all"
+        + (f"; the usual one: {missing.reason}" if missing.reason else "")
     )
 
 
@@ -80,7 +102,8 @@ def _readable(row: CatalogRow, recipe: Recipe) -> bool:
 
 def _reads(row: CatalogRow, recipe: Recipe) -> str:
     of = f", a multiple of {row.size_multiple}" if row.size_multiple > 1 else ""
-    return f"{row.name} reads {row.min_size} pixels or more{of}; got {recipe.size}"
+    least = f"{row.min_size} {UNITS[row.spec.reads]}"
+    return f"{row.name} reads {least} or more{of}; got {recipe.size}"
 
 
 def _allowed(row: CatalogRow, recipe: Recipe) -> bool:
@@ -111,9 +134,9 @@ def first_input(row: CatalogRow, recipe: Recipe, sizes: Sequence[int]) -> Choice
         return Choice(spec.at(recipe.size), reasons)
     if _small(row, sizes):
         size = fitting(row, SMALL)
-        reasons["size"] = f"{size} px: the pictures are small ({median(sizes):.0f} px)"
+        reasons["size"] = f"{spec.at(size).told}: the pictures are small ({median(sizes):.0f} px)"
         return Choice(spec.at(size), reasons)
-    reasons["size"] = f"{spec.size} px: the network's own"
+    reasons["size"] = f"{spec.told}: the network's own"
     return Choice(spec, reasons)
 
 
@@ -127,7 +150,7 @@ def candidates(
     found = []
     if recipe.size is None and first.size < row.spec.size:
         for size in {fitting(row, TINY), row.spec.size} - {first.size}:
-            why = f"{size} px: the least leave-one-out error of the sizes tried"
+            why = f"{first.at(size).told}: the least leave-one-out error of the sizes tried"
             found.append(Choice(first.at(size), {"size": why}))
     elif not recipe.views and first.size >= row.spec.size and len(views) > 1:
         why = "centre and the whole picture mirrored: a lower leave-one-out error than one view"

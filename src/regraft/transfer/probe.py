@@ -7,7 +7,7 @@ then give temperature, conformal sets, label-noise scores and the ranking of bac
 cost. Linear heads on all layers come near full fine-tuning: Head2Toe, Evci et al. 2201.03529.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from regraft.errors import DataError, UsageError
 from regraft.transfer.block_weights import Sample
 from regraft.transfer.block_weights import weigh as weigh_blocks
+from regraft.transfer.kernel import KernelPart, Landmarks, last_blocks
 from regraft.transfer.ridge import (
     LAMBDAS,
     Matrix,
@@ -31,6 +32,7 @@ from regraft.transfer.streaming import Pool, left_out_scores
 PRIMAL_ABOVE = 2.0  # rows for each column: above, ZᵀZ is decomposed instead of K
 CHUNK = 4096  # rows that the primal takes at a time from features in memory
 
+KERNEL = "kernel-"  # begins the names of the arrays of a kernel part
 NO_ROWS = "features: there are no rows to learn from"
 
 
@@ -40,14 +42,16 @@ class Head:
 
     scaling       raw (d,) → normalised and weighted (d,)
     coefficients  (d + 1, c), the intercept last
-    weights       (blocks,) kernel weight of each block, mean 1
+    weights       (blocks,) kernel weight of each block
     lam           λ relative to the mean diagonal of the kernel
+    kernels       what similarities to landmarks add, see `kernel`
     """
 
     scaling: BlockScaling
     coefficients: Matrix
     weights: tuple[float, ...]
     lam: float
+    kernels: tuple[KernelPart, ...] = ()
 
     def scores(self, features: Array) -> Matrix:
         """(n, d) raw features → (n, c) scores, about 1 for the class and 0 for the others.
@@ -56,7 +60,8 @@ class Head:
         of one row and of many may differ in the last bit, and so may one by columns in memory.
         """
         rows, columns = self.scaling(features), np.ascontiguousarray(self.coefficients[:-1])
-        return np.matmul(rows[:, None], columns)[:, 0] + self.coefficients[-1]
+        linear = np.matmul(rows[:, None], columns)[:, 0] + self.coefficients[-1]
+        return sum((part.scores(features) for part in self.kernels), linear)
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays for the bundle; `from_tensors` reads them back bit for bit."""
@@ -67,6 +72,11 @@ class Head:
             "coefficients": self.coefficients,
             "weights": np.asarray(self.weights),
             "lam": np.asarray([self.lam]),
+            **{
+                f"{KERNEL}{i}.{name}": array
+                for i, part in enumerate(self.kernels)
+                for name, array in part.tensors().items()
+            },
         }
 
     @classmethod
@@ -75,7 +85,17 @@ class Head:
         widths = tuple(int(w) for w in tensors["widths"])
         scaling = BlockScaling(tensors["shift"], tensors["factor"], widths)
         weights = tuple(float(w) for w in tensors["weights"])
-        return cls(scaling, tensors["coefficients"], weights, float(tensors["lam"][0]))
+        numbers = sorted({int(n.split(".")[0][len(KERNEL) :]) for n in tensors if KERNEL in n})
+        kernels = tuple(KernelPart.from_tensors(kernel_tensors(tensors, i)) for i in numbers)
+        return cls(scaling, tensors["coefficients"], weights, float(tensors["lam"][0]), kernels)
+
+
+def kernel_tensors(
+    tensors: Mapping[str, npt.NDArray[Any]], number: int
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of one kernel part of a head, without the beginning of their names."""
+    begin = f"{KERNEL}{number}."
+    return {name[len(begin) :]: a for name, a in tensors.items() if name.startswith(begin)}
 
 
 class HeadFit(NamedTuple):
@@ -143,6 +163,48 @@ def fit_head(
     best, _ = best_dual(rows, targets, np.asarray(lambdas), guess, members(together))
     head = Head(scaling, from_dual(rows, best.dual), tuple(map(float, chosen.weights)), best.lam)
     return HeadFit(head, best.left_out, best.error)
+
+
+def fit_wide_head(
+    features: Array,
+    labels: Integers,
+    *,
+    widths: Sequence[int],
+    lasts: Sequence[int],
+    seed: int = 0,
+    **settings: Any,
+) -> HeadFit:
+    """As `fit_head`, with similarities to landmarks beside the blocks; see `kernel`.
+
+    lasts  numbers of the blocks that are compared: the last one of each network
+
+    The features are (n, d) raw ones, without similarities: the head computes them itself. All
+    blocks count the same: weights that some of the rows choose give similarities too much.
+    """
+    raw = np.asarray(features)
+    places = [Landmarks.of(raw, *place, seed) for place in last_blocks(widths, lasts)]
+    white = [one.whitening() for one in places]
+    blocks = [one.similarities(raw) @ w for one, w in zip(places, white, strict=True)]
+    wide = np.hstack([raw, *blocks])
+    sizes = [block.shape[1] for block in blocks]
+    fit = fit_head(wide, labels, widths=(*widths, *sizes), seed=seed, weigh=False, **settings)
+    return fit._replace(head=_folded(fit.head, places, white, raw.shape[1]))
+
+
+def _folded(head: Head, places: Sequence[Landmarks], white: Sequence[Matrix], d: int) -> Head:
+    """A head on similarities that are whitened and scaled → on the similarities themselves."""
+    shift, factor = head.scaling.shift, head.scaling.factor
+    intercept, kernels, begin = head.coefficients[-1].copy(), [], d
+    for one, whitening in zip(places, white, strict=True):
+        own = slice(begin, begin + one.points.shape[1])
+        scaled = factor[own, None] * head.coefficients[own]
+        intercept -= shift[own] @ scaled
+        kernels.append(KernelPart(one, whitening @ scaled))
+        begin = own.stop
+    scaling = BlockScaling(shift[:d], factor[:d], head.scaling.widths[: -len(places)])
+    coefficients = np.vstack([head.coefficients[:d], intercept])
+    weights = head.weights[: -len(places)]
+    return Head(scaling, coefficients, weights, head.lam, tuple(kernels))
 
 
 def _slices(features: Array, labels: Integers) -> Iterator[tuple[Array, Integers]]:

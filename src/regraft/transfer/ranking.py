@@ -16,8 +16,10 @@ import numpy as np
 
 from regraft.backbones.engines import engine_kind
 from regraft.backbones.store import Store
+from regraft.data.dataset import Dataset
 from regraft.data.sources import check_learnable, load
 from regraft.errors import BackboneError, UsageError
+from regraft.modalities import modality
 from regraft.progress import Progress, Quiet
 from regraft.recipe import Recipe
 from regraft.transfer.candidates import Candidate, Skipped, Wanted
@@ -109,7 +111,7 @@ COLUMNS: Mapping[str, Callable[[RankRow], str]] = {
     "ImageNet": _upstream,
     "parameters": lambda row: f"{row.parameters / 1e6:.1f} M",
     "MB": lambda row: f"{row.megabytes:.0f}",
-    "pictures/s": lambda row: f"{row.pictures_per_second:.0f}",
+    "examples/s": lambda row: f"{row.pictures_per_second:.0f}",
     "size": lambda row: f"{row.size} px",
     "licence of weights": lambda row: row.licence_weights,
     "note": lambda row: row.note,
@@ -142,7 +144,7 @@ def rank(
     limit            rows that the table shows; None: all
     time_limit       seconds; kept to within the time in which one network is opened
     max_parameters   that a network may have
-    min_rate         pictures per second that a network must reach on this machine
+    min_rate         examples per second that a network must reach on this machine
     include_missing  download weights that are not on this machine
     seed             of the choice of examples and of the bootstrap
     engine           what runs the networks; None: PyTorch to screen, then the fastest here
@@ -159,10 +161,12 @@ def rank(
         {"backbone": backbones, "licence": licence, "size": size, "seed": seed, "engine": engine},
         numbers | {"max_parameters": max_parameters},
     )
-    wanted = Wanted(recipe, max_parameters, include_missing)
+    dataset = load(data)
+    inputs = modality(dataset.modality).inputs
+    wanted = Wanted(recipe, max_parameters, include_missing, inputs)
     opened = store or Store()
     try:
-        found = _ranked(data, wanted, min_rate, clock, opened, progress or Quiet())
+        found = _ranked(dataset, wanted, min_rate, clock, opened, progress or Quiet())
     finally:
         if store is None:
             opened.close()
@@ -170,7 +174,7 @@ def rank(
 
 
 def _ranked(
-    data: Any,
+    dataset: Dataset,
     wanted: Wanted,
     min_rate: float | None,
     clock: Clock,
@@ -178,7 +182,7 @@ def _ranked(
     progress: Progress,
 ) -> Ranking:
     rows, skipped = wanted.candidates()
-    dataset, recipe = load(data), wanted.recipe
+    recipe = wanted.recipe
     check_learnable(dataset)
     examples = Examples.of(dataset.learning, recipe.seed, store, progress)
     halving = Halving(recipe, min_rate, clock, examples, store, progress, skipped)

@@ -7,13 +7,13 @@ that takes many right answers away is weakened or left out.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regraft.backbones.features import Extractor
+from regraft.backbones.extractor import Extractor
 from regraft.backbones.reading import in_parallel
+from regraft.data.inline import contents
 from regraft.modalities.augment import DEFAULT, NONE, Augmentations
 from regraft.modalities.base import Modality
 from regraft.modalities.usual import Usual
@@ -74,6 +74,6 @@ class _Asked:
         self, some: Sequence[tuple[str, str]], wanted: Augmentations
     ) -> Iterator[np.ndarray]:
         for file, sha in some:
-            raw = self.kind.decode(Path(file).read_bytes(), file, self.one.spec).raw
+            raw = self.kind.decode(contents(file), file, self.one.spec).raw
             rng = np.random.default_rng(int(sha[:15], 16))
             yield self.one.engine.run(self.kind.augment(raw, self.one.spec, wanted, rng))

@@ -113,4 +113,11 @@ def stacked(heads: Sequence[Head], factors: Sequence[float]) -> Head:
     parts = [f * h.coefficients[:-1] for h, f in zip(heads, factors, strict=True)]
     intercept = sum(f * h.coefficients[-1] for h, f in zip(heads, factors, strict=True))
     weights = tuple(w for h in heads for w in h.weights)
-    return Head(scaling, np.vstack([*parts, np.asarray(intercept)[None]]), weights, heads[0].lam)
+    begins = np.cumsum([0, *(len(h.scaling.shift) for h in heads)])
+    kernels = tuple(
+        part.times(factor, int(begin))
+        for head, factor, begin in zip(heads, factors, begins[:-1], strict=True)
+        for part in head.kernels
+    )
+    coefficients = np.vstack([*parts, np.asarray(intercept)[None]])
+    return Head(scaling, coefficients, weights, heads[0].lam, kernels)

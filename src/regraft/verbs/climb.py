@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from regraft.backbones.features import Extractor, Pass
+from regraft.backbones.extractor import Extractor
+from regraft.backbones.features import Pass
 from regraft.evaluation.calibration import fit_temperature
 from regraft.verbs.choosing import largest_share, mixed_answer, stacked, weight_candidates
 from regraft.verbs.lessons import Lessons
@@ -160,6 +161,6 @@ class Climb:
         if best.judged.how == HELD_BACK:
             return best.judged.scores, fit_temperature(best.judged.scores, best.judged.labels)
         train = self.lessons.train
-        fit = self.lessons.head(best.features[train.place], best.seen.widths)
+        fit = self.lessons.head(best.features[train.place], best.seen.widths, best.lasts)
         scores = fit.head.scores(best.features[self.held.place])
         return scores, fit_temperature(fit.left_out, train.labels)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from regraft.backbones.features import Extractor, extractor, pass_over
+from regraft.backbones.extractor import Extractor, extractor
+from regraft.backbones.features import pass_over
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.data.sources import check_learnable, load
@@ -202,11 +203,11 @@ class _Comparison:
     def _listed(self, source: Any, strategies: Sequence[str]) -> Dataset:
         """The examples by name; what cannot be obeyed is refused before any is opened."""
         r = self.recipe
-        columns: dict[str, Any] = {"label": r.label, "path_column": r.path_column, "group": r.group}
+        columns = {name: getattr(r, name) for name in ("label", "path_column", "text", "group")}
         listed = load(source, split=r.split, root=r.root, **columns)
         check_learnable(listed)
         self.kind = modality(listed.modality)
-        self.row = networks(r, self.kind.views)[0]
+        self.row = networks(r, self.kind.views, self.kind.inputs)[0]
         refuse_wrong_settings(r.changed(strategy=tuple(strategies)), self.kind, [self.row])
         return listed
 

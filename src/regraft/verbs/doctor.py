@@ -20,8 +20,9 @@ import numpy as np
 import polars as pl
 
 from regraft import __version__
-from regraft.backbones.catalog import DEFAULT, find
-from regraft.backbones.features import Extractor, Pass, extractor, pass_over
+from regraft.backbones.catalog import find
+from regraft.backbones.extractor import Extractor, extractor
+from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
 from regraft.data.findings import Finding
@@ -29,13 +30,15 @@ from regraft.data.inspection import FEW, Groups, inspect
 from regraft.data.sources import load
 from regraft.errors import DataError, UsageError
 from regraft.modalities import modality
+from regraft.modalities.base import Modality
 from regraft.modalities.facts import Facts
 from regraft.progress import Progress
+from regraft.transfer.inputs import default_for, fitting, foreign
 from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared
 from regraft.verbs.shown import SUSPECT, illustrated, label_suspects
 
-SIZE = 128  # pixels: finds as many wrong labels as 224 in a third of the time
+SIZE = 128  # pixels or tokens: finds as many wrong labels as 224 in a third of the time
 PICTURES = 300  # files on the page with a thumbnail
 
 UNCHECKED = "labels-not-checked"
@@ -144,6 +147,7 @@ def doctor(
     *,
     label: str | None = None,
     path_column: str | None = None,
+    text: str | None = None,
     group: str | None = None,
     split: str | None = None,
     root: str | Path | None = None,
@@ -158,10 +162,10 @@ def doctor(
     """Look for what is wrong with examples: files, copies, leaks, classes, sizes and labels.
 
     data            a Dataset, or a source as for `regraft.load`
-    label, path_column, group, split  columns of a manifest
+    label, path_column, text, group, split  columns of a manifest
     root            folder that a manifest's files are in; None: the manifest's own
     backbone, size, engine  of the frozen network that checks the labels; None: the default network,
-                    SIZE pixels or the next size that it reads, the fastest engine
+                    SIZE pixels (texts: tokens) or the next size that it reads, the fastest engine
     seed            of the choice of block weights
     look_for_label_errors  False: only one look at each file, no network
 
@@ -173,6 +177,7 @@ def doctor(
     columns: dict[str, Any] = {
         "label": label,
         "path_column": path_column,
+        "text": text,
         "group": group,
         "split": split,
     }
@@ -180,10 +185,10 @@ def doctor(
     if not len(dataset):
         raise DataError("there are no examples")
     checks = look_for_label_errors and len(_checkable(dataset)) > 1
-    network = _extractor(backbone, size, engine) if checks else None
+    kind, files = modality(dataset.modality), dataset.table["path"].to_list()
+    network = _extractor(kind, backbone, size, engine) if checks else None
     opened = store or Store()
     try:
-        kind, files = modality(dataset.modality), dataset.table["path"].to_list()
         seen = pass_over(files, kind, opened, network, progress)
         found = inspect(_without_old(dataset), seen.shas, seen.looks)
         readable = np.array([isinstance(look, Facts) for look in seen.looks])
@@ -196,10 +201,14 @@ def doctor(
     return Diagnosis(clean, clean.findings, found.together, len(dataset), _counts(clean))
 
 
-def _extractor(backbone: str | None, size: int | None, engine: str | None) -> Extractor:
-    row = find(DEFAULT if backbone is None else backbone)
+def _extractor(
+    kind: Modality, backbone: str | None, size: int | None, engine: str | None
+) -> Extractor:
+    row = find(default_for(kind.inputs) if backbone is None else backbone)
+    if reason := foreign(row, kind.inputs):
+        raise UsageError(f"backbone: {reason}")
     if size is None:
-        size = -(-max(SIZE, row.min_size) // row.size_multiple) * row.size_multiple
+        size = fitting(row, SIZE)
     return extractor(row, replace(row.spec.at(size), crop_fraction=1.0), engine)
 
 

@@ -45,6 +45,7 @@ def evaluate(
     split: str | None = None,
     label: str | None = None,
     path_column: str | None = None,
+    text: str | None = None,
     group: str | None = None,
     root: str | Path | None = None,
     resamples: int = 1000,
@@ -63,7 +64,9 @@ def evaluate(
     DataError where nothing can be measured.
     """
     model = model if isinstance(model, Model) else Model.load(model)
-    examples = _examples(data, split, label=label, path_column=path_column, group=group, root=root)
+    examples = _examples(
+        data, split, label=label, path_column=path_column, text=text, group=group, root=root
+    )
     examples = _same_classes(model, examples)
     seen = model.features(examples.table["path"].to_list(), store=store, progress=progress)
     notes: dict[str, Any] = {}

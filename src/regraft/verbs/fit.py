@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.features import Extractor, Pass, extractor, hash_files, pass_over
+from regraft.backbones.extractor import Extractor, extractor
+from regraft.backbones.features import Pass, pass_over
+from regraft.backbones.readers import reader
+from regraft.backbones.reading import hash_files
 from regraft.backbones.store import Store, Verdict
 from regraft.data.dataset import Dataset
 from regraft.data.sources import check_learnable, load
@@ -28,8 +31,9 @@ from regraft.progress import Progress, Quiet
 from regraft.recipe import Recipe
 from regraft.transfer.block_weights import subsample
 from regraft.transfer.inputs import candidates, first_input, fitting, networks
+from regraft.transfer.kernel import MOST
 from regraft.verbs.evaluate import measure
-from regraft.verbs.forecast import Forecast
+from regraft.verbs.forecast import Forecast, for_probes
 from regraft.verbs.ground import Ground
 from regraft.verbs.kept import kept_head
 from regraft.verbs.ladder import climbed, forget, perhaps, refusals
@@ -46,6 +50,7 @@ from regraft.verbs.rungs import (
     positions,
     rows,
     side_by_side,
+    widened,
 )
 from regraft.verbs.settings import refuse_wrong_settings
 from regraft.verbs.shown import illustrated, label_suspects
@@ -56,7 +61,6 @@ COMPARED_ON = 512  # learning examples on which inputs are compared
 BETTER = 0.98  # of the error: what another input must reach to be taken
 PICTURES = 40  # of findings in the report
 TO_OPEN = 15.0  # seconds that opening and measuring another network may take
-PROBES_FIRST = 150.0  # seconds of any budget that probes may take
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -152,7 +156,7 @@ class _Run:
     def obeyed(self, source: Any) -> list[CatalogRow]:
         """The networks to try; what cannot be obeyed is refused here, before any work."""
         self._list(source)
-        networks_to_try = networks(self.recipe, self.kind.views)
+        networks_to_try = networks(self.recipe, self.kind.views, self.kind.inputs)
         refuse_wrong_settings(self.recipe, self.kind, networks_to_try)
         return networks_to_try
 
@@ -173,10 +177,9 @@ class _Run:
             if self.recipe.backbone or self.forecast.affords(row, wanted, TO_OPEN):
                 rungs.append(self._another(row, first, kept, learning))
         if len(rungs) > 1:
-            together = self._timed(
-                "head", side_by_side, rungs, learning, self.recipe.seed, self.store
-            )
-            rungs.append(together)
+            asked = (rungs, learning, self.recipe.seed, self.store)
+            rungs.append(self._timed("head", side_by_side, *asked))
+        rungs += self._wide(best_probe(rungs)[0], learning)
         probe, rungs = best_probe(rungs)
         best, more = self._train(prepared, learning, probe, rungs)
         return self._finish(prepared, learning, [*rungs, *more], probe, best)
@@ -184,7 +187,7 @@ class _Run:
     def _list(self, source: Any) -> None:
         """The dataset as it is named on disk; no file is opened yet."""
         r = self.recipe
-        columns: dict[str, Any] = {"label": r.label, "path_column": r.path_column, "group": r.group}
+        columns = {name: getattr(r, name) for name in ("label", "path_column", "text", "group")}
         self.dataset: Dataset = self._timed(
             "listing", load, source, split=r.split, root=r.root, **columns
         )
@@ -205,7 +208,7 @@ class _Run:
             row, self.recipe, [*map(self.kind.natural_size, glance.facts.values())]
         )
         one = self._open(row, choice.spec)
-        self.forecast = Forecast(len(self.files), _for_probes(self.recipe.budget))
+        self.forecast = Forecast(len(self.files), for_probes(self.recipe.budget))
         self.forecast.learn(one)
         choice = self.forecast.first(choice, row, self.recipe)
         self.chosen |= choice.reasons
@@ -275,6 +278,13 @@ class _Run:
         seen = rows(self._pass(one), kept)
         return self._climb((one,), seen, learning, time.perf_counter() - before)
 
+    def _wide(self, best: Rung, learning: Learning) -> list[Rung]:
+        """The best features under a wider head too, if there is time for it."""
+        columns = best.features.shape[1] + MOST * len(best.extractors)
+        if self.forecast.affords_head(len(learning.labels), columns):
+            return [self._timed("head", widened, best, learning, self.recipe.seed, self.store)]
+        return []
+
     def _climb(self, extractors: Any, seen: Pass, learning: Learning, spent: float) -> Rung:
         seed, store = self.recipe.seed, self.store
         return self._timed("head", climb, extractors, seen, learning, seed, store, spent)
@@ -287,7 +297,7 @@ class _Run:
             if reason:
                 self.chosen["training"] = f"none: {reason}"
             return probe, []
-        singles = [rung for rung in rungs if len(rung.extractors) == 1]
+        singles = [rung for rung in rungs if len(rung.extractors) == 1 and not rung.lasts]
         place = positions(self.dataset, prepared.dataset)
         held = _held_out(prepared.dataset)
         ground = Ground(
@@ -360,24 +370,16 @@ class _Run:
             self.timings[stage] = self.timings.get(stage, 0) + spent
 
 
-def _for_probes(budget: float) -> float:
-    """Seconds of the budget that probes may take: all of a short one, a third of a long one.
-
-    In two minutes and a half a larger picture or a second view brings more than training does.
-    """
-    return min(budget, max(PROBES_FIRST, budget / 3))
-
-
 def _at(first: Extractor, spec: InputSpec) -> Extractor:
     """The same network and engine at another input, with the rate to expect there."""
     other = Extractor(first.row, spec, first.engine_name)
-    rate = None if first.rate is None else first.rate * _pixels(first) / _pixels(other)
+    rate = None if first.rate is None else first.rate * _cost(first) / _cost(other)
     return replace(other, rate=rate)
 
 
-def _pixels(one: Extractor) -> int:
-    """What an example costs, in pixels that the network reads."""
-    return one.spec.size**2 * len(one.spec.views)
+def _cost(one: Extractor) -> float:
+    """Of an example, in those of one view as the network's own spec has it."""
+    return reader(one.spec).cost(one.spec, one.row.spec) * len(one.spec.views)
 
 
 def _held_out(data: Dataset) -> Dataset:

@@ -8,18 +8,29 @@ from dataclasses import dataclass, replace
 
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.engines import lanes
-from regraft.backbones.features import Extractor
+from regraft.backbones.extractor import Extractor
+from regraft.backbones.readers import reader
 from regraft.modalities.spec import InputSpec
 from regraft.recipe import Recipe
 from regraft.transfer.inputs import Choice, fitting
 
 NOMINAL = 75.0  # 10⁹ operations a second and core: what a plain x86 server core reaches
 UNKNOWN_GFLOPS = 4.0  # of a network that the catalog does not know: about a ResNet-50's
+DOUBLE = 0.5  # of the speed: what is left of it in double precision
 BESIDE = 0.7  # of the engine's rate: what is left of it with decoding beside
 SMALLER = (1.0, 0.72, 0.57, 0.43)  # sizes to begin with, as shares of the network's own
 FIRST = 0.9  # of the time for probes that the first pass may take, less what is always there:
 ALWAYS = 16.0  # seconds for starting, opening a network, the head, metrics and the report
+PROBES_FIRST = 150.0  # seconds of any budget that probes may take
 SECONDS = 5.0  # that it may take in any case
+
+
+def for_probes(budget: float) -> float:
+    """Seconds of the budget that probes may take: all of a short one, a third of a long one.
+
+    In two minutes and a half a larger picture or a second view brings more than training does.
+    """
+    return min(budget, max(PROBES_FIRST, budget / 3))
 
 
 @dataclass
@@ -63,16 +74,26 @@ class Forecast:
         self.plan(wanted)
         return True
 
+    def affords_head(self, examples: int, columns: int) -> bool:
+        """Whether there is time for a closed-form head; then it is planned."""
+        wanted = _head_operations(examples, columns) / (DOUBLE * self.speed)
+        if self.planned + wanted > self.budget:
+            return False
+        self.plan(wanted)
+        return True
+
     def first(self, choice: Choice, row: CatalogRow, recipe: Recipe) -> Choice:
         """The input to begin with, or the largest smaller one for which there is time."""
         if recipe.size is not None or self._fits(row, choice.spec):
             return choice
+        if self.seconds(row, choice.spec.at(row.min_size)) == self.seconds(row, choice.spec):
+            return choice  # a smaller size would save nothing
         sizes = [*_smaller(row, choice.spec.size)]
         size = next((s for s in sizes if self._fits(row, choice.spec.at(s))), sizes[-1])
         needed = self.seconds(row, choice.spec)
         why = (
-            f"{size} px: {self.files:,} pictures at {choice.spec.size} px would take about "
-            f"{needed:.0f} s"
+            f"{choice.spec.at(size).told}: {self.files:,} examples at {choice.spec.told} would "
+            f"take about {needed:.0f} s"
         )
         return replace(choice, spec=choice.spec.at(size), reasons=choice.reasons | {"size": why})
 
@@ -80,9 +101,15 @@ class Forecast:
         return self.seconds(row, spec) <= max(SECONDS, FIRST * self.budget - ALWAYS)
 
 
+def _head_operations(n: int, d: int) -> float:
+    """10⁹ operations of a head on n examples and d columns: by the smaller of its two forms."""
+    sums, inner = (6 * n * d**2, 9 * d**3) if n > 2 * d else (2 * n**2 * d, 9 * n**3)
+    return (sums + inner) / 1e9
+
+
 def _operations(row: CatalogRow, spec: InputSpec, views: int) -> float:
     """10⁹ operations for one example."""
-    return (row.gflops or UNKNOWN_GFLOPS) * (spec.size / row.spec.size) ** 2 * views
+    return (row.gflops or UNKNOWN_GFLOPS) * reader(spec).cost(spec, row.spec) * views
 
 
 def _smaller(row: CatalogRow, size: int) -> Iterator[int]:

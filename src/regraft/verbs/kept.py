@@ -10,9 +10,9 @@ from safetensors.numpy import load, save
 
 from regraft import __version__
 from regraft.backbones.store import Store
-from regraft.transfer.probe import Head, HeadFit, fit_head
+from regraft.transfer.probe import Head, HeadFit, fit_head, fit_wide_head
 
-FORMAT = 1  # raised when the same input would give another head than before
+FORMAT = 2  # raised when the same input would give another head than before
 SPACE = f"heads {FORMAT} {__version__}"
 
 
@@ -26,13 +26,21 @@ def kept_head(
     groups: Any = None,
     seed: int,
     weigh: bool = True,
+    lasts: Sequence[int] = (),
 ) -> HeadFit:
-    """As `fit_head`, from the store where the very same was solved before."""
-    key = _key(features, labels, groups, settings=[classes, list(widths), seed, weigh])
+    """As `fit_head`, or with `lasts` as `fit_wide_head`; from the store where the very same was
+    solved before.
+    """
+    settings = [classes, list(widths), seed, weigh, list(lasts)]
+    key = _key(features, labels, groups, settings=settings)
     if known := store.blobs(SPACE, [key]):
         return _from_bytes(known[key])
-    asked = {"classes": classes, "widths": widths, "groups": groups, "seed": seed, "weigh": weigh}
-    found = fit_head(features, labels, **asked)
+    asked: dict[str, Any] = {"classes": classes, "widths": widths, "groups": groups}
+    asked |= {"seed": seed}
+    if lasts:
+        found = fit_wide_head(features, labels, lasts=lasts, **asked)
+    else:
+        found = fit_head(features, labels, weigh=weigh, **asked)
     store.keep_blobs(SPACE, {"what": "heads"}, {key: _to_bytes(found)})
     return found
 

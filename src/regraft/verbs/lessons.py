@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.features import Extractor, Pass, pass_over
+from regraft.backbones.extractor import Extractor
+from regraft.backbones.features import Pass, pass_over
 from regraft.transfer.probe import HeadFit
 from regraft.verbs.ground import Ground, divided
 from regraft.verbs.kept import kept_head
@@ -73,8 +74,8 @@ class Lessons:
         seen = self.seen(self.at(size), self.train.place)
         return self.head(features_of(seen), seen.widths)
 
-    def head(self, features: Any, widths: Sequence[int]) -> HeadFit:
-        """The closed-form head on features (n, d) of the examples to train on."""
+    def head(self, features: Any, widths: Sequence[int], lasts: tuple[int, ...] = ()) -> HeadFit:
+        """The closed-form head on features (n, d) of the examples to train on; see `Rung`."""
         return kept_head(
             self.ground.store,
             features,
@@ -83,6 +84,7 @@ class Lessons:
             widths=widths,
             groups=self.train.groups,
             seed=self.ground.recipe.seed,
+            lasts=lasts,
         )
 
     def seen(self, one: Extractor, place: Numbers) -> Pass:

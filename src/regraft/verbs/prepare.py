@@ -42,6 +42,7 @@ def load(
     *,
     label: str | None = None,
     path_column: str | None = None,
+    text: str | None = None,
     group: str | None = None,
     split: str | None = None,
     root: str | Path | None = None,
@@ -54,7 +55,7 @@ def load(
 
     source       a folder (one sub-folder per class, with or without train/validation/test above), a
                  CSV, TSV, Parquet or JSON-lines manifest, a file, or a list of files
-    label, path_column, group, split  columns of a manifest; plain names are recognised
+    label, path_column, text, group, split  columns of a manifest; plain names are recognised
     root         folder that a manifest's files are in; None: the manifest's own
     parts, seed  of the split, where none is given: stratified, groups and duplicates kept together
 
@@ -64,6 +65,7 @@ def load(
     columns: dict[str, Any] = {
         "label": label,
         "path_column": path_column,
+        "text": text,
         "group": group,
         "split": split,
     }

@@ -83,6 +83,7 @@ def preview(
     seed: int = 0,
     label: str | None = None,
     path_column: str | None = None,
+    text: str | None = None,
     root: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Preview:
@@ -93,13 +94,17 @@ def preview(
     out       the PNG to write; a file that is there is replaced
     size      pixels that the network reads; None: as `backbone` (None: the default network) has it
     examples  rows; views  columns after the first; seed  of which examples, and of the views
-    label, path_column, root  of a manifest
+    label, path_column, text, root  of a manifest
 
     Raises UsageError with all parameters that are wrong, DataError where no file can be read.
     """
     wanted, spec = _checked(augment, size, backbone, (examples, views, seed), Path(out))
-    dataset = load(data, label=label, path_column=path_column, root=root)
+    dataset = load(data, label=label, path_column=path_column, text=text, root=root)
     wanted = modality(dataset.modality).augmentations(augment)
+    if "picture" not in modality(dataset.modality).inputs:
+        raise UsageError(
+            f"preview draws pictures, and these examples are of the kind {dataset.modality}"
+        )
     if {os.path.abspath(out), os.path.realpath(out)} & set(dataset.table["path"]):
         raise UsageError(f"out: {str(out)!r} is one of the examples, which are only read")
     skipped: dict[str, str] = {}

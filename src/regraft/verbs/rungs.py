@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from regraft.backbones.features import Extractor, Pass
+from regraft.backbones.extractor import Extractor
+from regraft.backbones.features import Pass
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.evaluation.calibration import conformal_threshold, fit_temperature
@@ -21,6 +22,7 @@ from regraft.verbs.prepare import Prepared
 Numbers = npt.NDArray[np.int64]
 LEFT_OUT = "leave-one-out"
 HELD_BACK = "held back"
+CLEARLY = 0.98  # of the error of a linear head: what a wide one must reach to be taken
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Rung:
     error    mean squared leave-one-out error; None where it was judged on held-back examples
     detail   plain words
     why      it was kept or not
+    lasts    numbers of the blocks that the head compares with landmarks; none: it is linear
     """
 
     kind: str
@@ -66,6 +69,7 @@ class Rung:
     judged: Judged
     seconds: float
     error: float | None = None
+    lasts: tuple[int, ...] = ()
     detail: str = ""
     why: str = ""
 
@@ -132,8 +136,12 @@ def climb(
     seed: int,
     store: Store,
     spent: float = 0.0,
+    lasts: tuple[int, ...] = (),
 ) -> Rung:
-    """Fit the head on a pass; `spent` is what its features took, seconds."""
+    """Fit the head on a pass; `spent` is what its features took, seconds.
+
+    lasts  see `Rung`
+    """
     start = time.perf_counter()
     fit = kept_head(
         store,
@@ -143,6 +151,7 @@ def climb(
         widths=seen.widths,
         groups=learning.groups,
         seed=seed,
+        lasts=lasts,
     )
     spec = extractors[0].spec
     views = "" if len(spec.views) == 1 else f", {len(spec.views)} views"
@@ -154,7 +163,8 @@ def climb(
         judged=Judged(LEFT_OUT, learning.place, learning.labels, fit.left_out),
         seconds=spent + time.perf_counter() - start,
         error=fit.error,
-        detail=f"{spec.size} px{views}, all blocks, closed-form head",
+        detail=f"{spec.told}{views}, all blocks, closed-form {'wide ' if lasts else ''}head",
+        lasts=lasts,
     )
 
 
@@ -165,12 +175,27 @@ def side_by_side(rungs: Sequence[Rung], learning: Learning, seed: int, store: St
     return climb(tuple(r.extractors[0] for r in rungs), joint, learning, seed, store)
 
 
+def widened(rung: Rung, learning: Learning, seed: int, store: Store) -> Rung:
+    """The same features under a head that compares with landmarks too; see `transfer.kernel`."""
+    ends = np.cumsum([len(one.widths) for one in rung.extractors])
+    lasts = tuple(int(end) - 1 for end in ends)
+    return climb(rung.extractors, rung.seen, learning, seed, store, lasts=lasts)
+
+
 def best_probe(rungs: Sequence[Rung]) -> tuple[Rung, list[Rung]]:
-    """The probe with the least leave-one-out error, and all of them with the reason told."""
-    least = min(rungs, key=lambda rung: rung.error if rung.error is not None else np.inf)
+    """The probe with the least leave-one-out error, and all of them with the reason told.
+
+    A wide head must be better by more than chance, and by what it costs.
+    """
+    least = min(rungs, key=_error)
     told = {True: "least leave-one-out error", False: "a larger leave-one-out error"}
     noted = [replace(rung, why=told[rung is least]) for rung in rungs]
-    return noted[list(rungs).index(least)], noted
+    return next(new for new, old in zip(noted, rungs, strict=True) if old is least), noted
+
+
+def _error(rung: Rung) -> float:
+    error = np.inf if rung.error is None else rung.error
+    return float(error / CLEARLY if rung.lasts else error)
 
 
 def calibrated(rung: Rung, data: Dataset, learning: Learning, recipe: Recipe) -> Model:

@@ -1,11 +1,11 @@
 """What is shown of findings: suspected labels as findings, and small pictures beside them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from regraft.data.dataset import Dataset
 from regraft.data.findings import SEVERITIES, Finding
+from regraft.data.inline import contents
 from regraft.errors import DataError
 from regraft.modalities import modality
 from regraft.transfer.noise import label_noise, suspects
@@ -32,7 +32,7 @@ def label_suspects(
 def thumbnail(kind: str, path: str) -> str | None:
     """A small picture of a file; None if it can't be read any more."""
     try:
-        return modality(kind).thumbnail(Path(path).read_bytes(), path)
+        return modality(kind).thumbnail(contents(path), path)
     except (OSError, DataError):
         return None
 

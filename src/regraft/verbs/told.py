@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from regraft.backbones.features import Extractor
+from regraft.backbones.extractor import Extractor
 from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
 from regraft.evaluation.intervals import bootstrap

@@ -1,0 +1,125 @@
+"""Extractor: a frozen network, its input and the engine that runs it, ready to give features."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from regraft.backbones.cache import cache_folder
+from regraft.backbones.catalog import CatalogRow
+from regraft.backbones.engines import (
+    AT_ONCE,
+    Engine,
+    Vector,
+    choose_engine,
+    engine_kind,
+    open_engine,
+)
+from regraft.backbones.readers import Example, Prepared, Read, reader
+from regraft.backbones.weights import fingerprint
+from regraft.modalities.spec import InputSpec
+from regraft.storage import write_atomically
+
+if TYPE_CHECKING:
+    from regraft.backbones.network import FrozenNetwork
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A frozen network ready to give features: which, at what input, by which engine.
+
+    rate  examples per second on this machine, where they were measured
+    """
+
+    row: CatalogRow
+    spec: InputSpec
+    engine_name: str
+    rate: float | None = field(default=None, compare=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.row)
+
+    def space(self, view: str) -> str:
+        """Key of what decides the features of a view, once the example is prepared."""
+        spec = {k: v for k, v in self.spec.to_dict().items() if k != "views"}
+        engine = [self.engine_name, engine_kind(self.engine_name).version()]
+        parts = [self.fingerprint, spec, view, *engine]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def network(self) -> "FrozenNetwork":
+        """The network itself, in PyTorch, self-checked."""
+        from regraft.backbones.network import load_network
+
+        return load_network(self.row, self.spec)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Columns of each block."""
+        path = cache_folder("graphs") / f"{self.fingerprint[:32]}-widths.json"
+        if (noted := _noted_widths(path)) is None:
+            noted = self.network.block_widths
+            write_atomically(path, json.dumps(noted).encode())
+        return noted
+
+    @cached_property
+    def engine(self) -> Engine:
+        return open_engine(self.engine_name, self.row, self.spec, lambda: self.network)
+
+    @cached_property
+    def read(self) -> Read:
+        return reader(self.spec).open(self.row, self.spec)
+
+    def vectors(self, prepared: Sequence[Prepared]) -> Iterator[Vector]:
+        """Features (d,) of prepared examples, in their order."""
+        examples = [self.read(one) for one in prepared]
+        if reader(self.spec).together:
+            return iter(_together(self.engine, examples))
+        return (self.engine.run(example) for example in examples)
+
+
+def _together(engine: Engine, examples: Sequence[Example]) -> list[Vector]:
+    """Those of equal shape go together, at most AT_ONCE."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place, example in enumerate(examples):
+        alike.setdefault(example.shape, []).append(place)
+    out: dict[int, Vector] = {}
+    for places in alike.values():
+        for start in range(0, len(places), AT_ONCE):
+            some = places[start : start + AT_ONCE]
+            found = engine.run_together(np.stack([examples[i] for i in some]))
+            out |= dict(zip(some, found, strict=True))
+    return [out[i] for i in range(len(examples))]
+
+
+def _noted_widths(path: Path) -> tuple[int, ...] | None:
+    """Widths are noted beside the graphs, so that they are known without PyTorch."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, list) or not found or any(type(width) is not int for width in found):
+        return None
+    return tuple(found)
+
+
+def extractor(row: CatalogRow, spec: InputSpec, engine: str | None = None) -> Extractor:
+    """An extractor by the engine named, or the fastest on this machine (measured once).
+
+    Raises UsageError and MissingExtra for an engine that is unknown or not installed.
+    """
+    if engine is not None:
+        engine_kind(engine)
+        return Extractor(row, spec, engine)
+    measured = Extractor(row, spec, "torch")
+    name, rate = choose_engine(row, spec, lambda: measured.network)
+    made = Extractor(row, spec, name, rate)
+    if "network" in measured.__dict__:  # it was loaded for the measurement: not again
+        made.__dict__["network"] = measured.network
+    return made

@@ -1,0 +1,33 @@
+"""Examples without a file of their own: their content stands in place of the path.
+
+It is a data URL (RFC 2397), ``data:,How%20do%20I%20pay``, so that whatever goes by paths (the
+table of a dataset, the pass over files, reports) goes by it too. It is made here and never taken
+from a manifest's column of paths.
+"""
+
+from pathlib import Path
+from urllib.parse import quote, unquote, unquote_to_bytes
+
+SCHEME = "data:,"
+
+
+def inlined(text: str) -> str:
+    """A text in place of a path."""
+    return SCHEME + quote(text, safe=" ")
+
+
+def inline_bytes(path: str | Path) -> bytes | None:
+    """The content that stands in place of a path, UTF-8; None where it is the path of a file."""
+    given = str(path)
+    return unquote_to_bytes(given.removeprefix(SCHEME)) if given.startswith(SCHEME) else None
+
+
+def inline_text(path: str) -> str | None:
+    """As `inline_bytes`, as text."""
+    return unquote(path.removeprefix(SCHEME)) if path.startswith(SCHEME) else None
+
+
+def contents(path: str | Path) -> bytes:
+    """The bytes of an example, wherever they are. Raises OSError."""
+    found = inline_bytes(path)
+    return Path(path).read_bytes() if found is None else found
