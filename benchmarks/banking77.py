@@ -70,17 +70,30 @@ def drawn(labels: Any, learning: Any, each: int, seed: int) -> Any:
     return np.concatenate([rng.permutation(rows[labels[rows] == c])[:each] for c in set(labels)])
 
 
+def fitted(data: Any, rows: Any, seed: int) -> float:
+    """Accuracy of a whole `fit` on some rows to learn from and all tests."""
+    from regraft.verbs.fit import fit_and_report
+
+    some = data.with_table(data.table[rows])
+    report = fit_and_report(some, seed=seed, resamples=100).report
+    return float(report.metrics["accuracy"]["value"])
+
+
 def few(folder: Path, counts: Sequence[int], seeds: int) -> Iterator[dict[str, Any]]:
     """Accuracy on the tests after learning from few of each class."""
+    from regraft.data.sources import load
     from regraft.transfer.probe import fit_head
 
+    data = load(str(folder))
     labels, found, widths, tests, classes = features(folder)
     held, truth = found[tests], labels[tests]
     last = slice(found.shape[1] - widths[-1], None)
     for each in counts:
-        rows: dict[str, list[float]] = {"all blocks": [], ALONE: []}
+        rows: dict[str, list[float]] = {"fit": [], "all blocks": [], ALONE: []}
         for seed in range(seeds):
             some = drawn(labels, ~tests, each, seed)
+            both = np.concatenate([some, np.flatnonzero(tests)])
+            rows["fit"].append(fitted(data, both, seed))
             fits = {"all blocks": (slice(None), widths), ALONE: (last, widths[-1:])}
             for name, (columns, blocks) in fits.items():
                 fit = fit_head(
@@ -105,13 +118,15 @@ def tf_idf(folder: Path) -> float:
     """Accuracy of scikit-learn's TF-IDF of words and pairs under a ridge classifier."""
     import polars as pl
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.model_selection import GridSearchCV
 
     train, test = (pl.read_csv(folder / f"{part}.csv") for part in PARTS)
     vectors = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2)
-    learned = vectors.fit_transform(train["text"].to_list()).toarray()
-    ridge = RidgeClassifierCV([0.1, 0.3, 1.0, 3.0]).fit(learned, train["category"].to_list())
-    held = vectors.transform(test["text"].to_list()).toarray()
+    learned = vectors.fit_transform(train["text"].to_list())
+    search = GridSearchCV(RidgeClassifier(solver="sparse_cg"), {"alpha": [0.3, 1.0, 3.0]}, cv=3)
+    ridge = search.fit(learned, train["category"].to_list())
+    held = vectors.transform(test["text"].to_list())
     return float((ridge.predict(held) == np.array(test["category"].to_list())).mean())
 
 

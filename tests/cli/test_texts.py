@@ -49,6 +49,15 @@ def test_a_fit_tells_topics_apart(fitted: Any) -> None:
     assert any(row["name"] == "word counts" for row in found["tried"])
 
 
+def test_names_of_classes_are_tried_as_examples(fitted: Any) -> None:
+    rows = [row for row in fitted[0]["tried"] if row["kind"] == "probe"]
+    named = [row for row in rows if row["detail"].endswith(", names of the classes as examples")]
+    assert len(named) == 1
+    assert 0 < named[0]["loo_error"] < 1
+    kept = next(row for row in fitted[0]["tried"] if row["kept"])
+    assert kept["score"]["value"] == fitted[0]["metrics"]["accuracy"]["value"]
+
+
 def test_findings_name_rows(fitted: Any) -> None:
     kinds = {finding["kind"]: finding for finding in fitted[0]["findings"]}
     last = 3 * EACH + 1

@@ -117,6 +117,22 @@ def test_short_texts_have_no_minhash() -> None:
     assert Sketch.of("word " * LEAST_WORDS).minhash.any()
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("card_arrival", b"card arrival"),
+        ("CardArrival", b"card arrival"),
+        ("card-arrival?", b"card arrival"),
+        ("größe_XL", "größe xl".encode()),
+        ("3", None),
+        ("?!", None),
+    ],
+)
+def test_the_name_of_a_class_as_an_example_of_it(name: str, expected: bytes | None) -> None:
+    assert KIND.said(name) == expected
+    assert modality("image").said(name) is None
+
+
 def test_the_baseline_counts_words_not_their_order_or_case() -> None:
     one, same, other = (
         KIND.plain(KIND.decode(text.encode(), "x").facts)

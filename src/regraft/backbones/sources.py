@@ -181,8 +181,8 @@ def _build_transformers(row: CatalogRow) -> "Module":
             config = AutoConfig.from_pretrained(
                 path.parent, local_files_only=True, trust_remote_code=False
             )
-        made = kind.from_config(config, trust_remote_code=False)
-        return without_pooler(made) if families()[row.family].reads == "text" else made
+            made = kind.from_config(config, trust_remote_code=False)
+            return without_pooler(made) if families()[row.family].reads == "text" else made
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise BackboneError(f"{path}: transformers cannot build this network: {error}") from error
 

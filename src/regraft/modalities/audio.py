@@ -60,6 +60,7 @@ class AudioModality:
     extensions = frozenset({"wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au"})
     inputs: tuple[str, ...] = ("picture",)
     views: tuple[str, ...] = ("centre",)
+    sayable = False
     plainly = ("log-mel statistics", f"ridge on mean and deviation of {THUMB} bands")
 
     @property
@@ -135,6 +136,9 @@ class AudioModality:
         out = io.BytesIO()
         picture.save(out, "PNG")
         return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+    def said(self, name: str) -> bytes | None:
+        return None
 
     def natural_size(self, facts: Facts) -> int:
         return NATURAL

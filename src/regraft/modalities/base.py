@@ -31,6 +31,7 @@ class Modality(Protocol):
     inputs      what examples can be turned into for a network, the usual one first: keys of
                 `spec.UNITS`
     views       ways of looking at an example; the first is the usual one
+    sayable     whether an example can be given by what it says, in place of a file's name
     plainly     how a baseline on the vectors of `plain` is called, and what it is
     usual       what augmentation consists of where none is named, see `modalities.usual.Usual`
     """
@@ -40,6 +41,7 @@ class Modality(Protocol):
     extensions: frozenset[str]
     inputs: tuple[str, ...]
     views: tuple[str, ...]
+    sayable: bool
     plainly: tuple[str, str]
 
     @property
@@ -83,6 +85,10 @@ class Modality(Protocol):
 
     def thumbnail(self, data: bytes, file: str, side: int = 160) -> str:
         """A small picture of the example as a data URI for reports. Raises Unreadable."""
+        ...
+
+    def said(self, name: str) -> bytes | None:
+        """The name of a class as an example of it; None where examples are nothing that is said."""
         ...
 
     def natural_size(self, facts: Facts) -> int:

@@ -13,12 +13,13 @@ THUMB = 32  # side of the fingerprint picture, pixels
 class Facts:
     """What the decoder saw.
 
-    width, height  of the upright picture at its full size, pixels
+    width, height  of the upright picture at its full size, pixels; of a recording its milliseconds
+                   and 1; of a text its characters and 1
     mode, format   as the decoder names them (``RGB``, ``L``, ``CMYK`` ...; ``JPEG``, ``PNG`` ...)
     orientation    EXIF orientation that the file tells, 1 to 8; 1 is upright
     frames         number of frames (1 for a still picture)
     thumb          (32, 32, 3) uint8: the whole upright picture squashed, for finding duplicates
-                   and for the baseline
+                   and for the baseline; of a text the bytes of its `Sketch`
     group          whom the file says that it is of, as a digest; empty: it says nothing
     """
 

@@ -73,6 +73,7 @@ class ImageModality:
     )
     inputs: tuple[str, ...] = ("picture",)
     views: tuple[str, ...] = ("centre", "whole-mirrored")
+    sayable = False
     plainly = ("raw pixels", f"ridge on {PLAIN} × {PLAIN} pixels")
 
     @property
@@ -145,6 +146,9 @@ class ImageModality:
         out = io.BytesIO()
         picture.save(out, "JPEG", quality=72)
         return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+    def said(self, name: str) -> bytes | None:
+        return None
 
     def natural_size(self, facts: Facts) -> int:
         return min(facts.width, facts.height)

@@ -30,6 +30,7 @@ WIDEST = 26  # characters of a line of a thumbnail
 LINES = 9  # of a thumbnail
 NATURAL = 2048  # tokens: reading more than a text has costs nothing
 SCRIPT_OF = 400  # characters by which the script is told
+NAME_PARTS = re.compile(r"[^\W_\d]+?(?=[A-Z][a-z])|[^\W_]+")  # words of a class's name
 CONTROL = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f]")  # no blank or escape
 TOGETHER = dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA"), "Chinese or Japanese")
 BOM = b"\xef\xbb\xbf"
@@ -44,6 +45,7 @@ class TextModality:
     extensions = frozenset({"txt", "text", "md"})
     inputs: tuple[str, ...] = ("text",)
     views: tuple[str, ...] = ("centre",)
+    sayable = True
     plainly = ("word counts", "ridge on the logarithms of hashed word counts")
 
     @property
@@ -106,6 +108,11 @@ class TextModality:
         """The beginning of the text, drawn as SVG of side × side pixels."""
         text = self.decode(data, file).raw
         return _drawn(text, side)
+
+    def said(self, name: str) -> bytes | None:
+        """``card_arrival`` and ``CardArrival`` → ``card arrival``; None for a number."""
+        words = " ".join(NAME_PARTS.findall(name)).lower()
+        return words.encode() if any(c.isalpha() for c in words) else None
 
     def natural_size(self, facts: Facts) -> int:
         return NATURAL

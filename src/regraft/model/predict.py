@@ -25,7 +25,6 @@ from regraft.progress import Progress, Quiet
 
 CHUNK = 2048  # files whose features are in memory at once
 MEMORY = "<memory>"  # what an example without a file is called
-SPOKEN = ("text",)  # modalities whose examples can be named by what they are
 LISTED = 20  # files that one message names
 
 # Modes of PIL and what keeps them as they are; others become RGB or RGBA first.
@@ -177,7 +176,7 @@ def _found(text: str, kind: str) -> list[str]:
     if os.path.exists(text):
         return [text]
     found = sorted(name for name in glob.glob(text, recursive=True) if os.path.isfile(name))
-    if not found and kind in SPOKEN and not _is_file_name(text, kind):
+    if not found and modality(kind).sayable and not _is_file_name(text, kind):
         return [inlined(text)]
     return found
 

@@ -51,6 +51,7 @@ from regraft.verbs.rungs import (
     rows,
     side_by_side,
     widened,
+    with_names,
 )
 from regraft.verbs.settings import refuse_wrong_settings
 from regraft.verbs.shown import illustrated, label_suspects
@@ -180,6 +181,8 @@ class _Run:
             asked = (rungs, learning, self.recipe.seed, self.store)
             rungs.append(self._timed("head", side_by_side, *asked))
         rungs += self._wide(best_probe(rungs)[0], learning)
+        about = (prepared.dataset.classes, self.kind, self.recipe.seed, self.store)
+        rungs += self._timed("head", with_names, best_probe(rungs)[0], learning, *about)
         probe, rungs = best_probe(rungs)
         best, more = self._train(prepared, learning, probe, rungs)
         return self._finish(prepared, learning, [*rungs, *more], probe, best)

@@ -12,16 +12,19 @@ from regraft.backbones.features import Pass
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.evaluation.calibration import conformal_threshold, fit_temperature
+from regraft.modalities.base import Modality
+from regraft.modalities.spec import InputSpec
 from regraft.model.model import Model
 from regraft.recipe import Recipe
 from regraft.transfer.novelty import Novelty
-from regraft.transfer.probe import Head
+from regraft.transfer.probe import Head, one_hot
 from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared
 
 Numbers = npt.NDArray[np.int64]
 LEFT_OUT = "leave-one-out"
 HELD_BACK = "held back"
+FEW_EACH = 40  # examples a class up to which its name says something more
 CLEARLY = 0.98  # of the error of a linear head: what a wide one must reach to be taken
 
 
@@ -137,22 +140,31 @@ def climb(
     store: Store,
     spent: float = 0.0,
     lasts: tuple[int, ...] = (),
+    names: npt.NDArray[np.float32] | None = None,
 ) -> Rung:
     """Fit the head on a pass; `spent` is what its features took, seconds.
 
     lasts  see `Rung`
+    names  (classes, d) features of the names of the classes, an example more of each
     """
-    start = time.perf_counter()
+    start, own = time.perf_counter(), learning.labels
+    learned, labels, groups = features_of(seen)[learning.place], own, learning.groups
+    if names is not None:
+        every = np.arange(learning.classes)
+        learned, labels = np.vstack([learned, names]), np.concatenate([own, every])
+        groups = np.concatenate([groups, every + 1 + groups.max()])
     fit = kept_head(
         store,
-        features_of(seen)[learning.place],
-        learning.labels,
+        learned,
+        labels,
         classes=learning.classes,
         widths=seen.widths,
-        groups=learning.groups,
+        groups=groups,
         seed=seed,
         lasts=lasts,
     )
+    left_out = fit.left_out[: len(own)]  # names are learned from, and not judged on
+    error = float(np.square(left_out - one_hot(own, learning.classes)).mean())
     spec = extractors[0].spec
     views = "" if len(spec.views) == 1 else f", {len(spec.views)} views"
     return Rung(
@@ -160,10 +172,11 @@ def climb(
         extractors=extractors,
         seen=seen,
         head=fit.head,
-        judged=Judged(LEFT_OUT, learning.place, learning.labels, fit.left_out),
+        judged=Judged(LEFT_OUT, learning.place, own, left_out),
         seconds=spent + time.perf_counter() - start,
-        error=fit.error,
-        detail=f"{spec.told}{views}, all blocks, closed-form {'wide ' if lasts else ''}head",
+        error=fit.error if names is None else error,
+        detail=f"{spec.told}{views}, all blocks, closed-form {'wide ' if lasts else ''}head"
+        + ("" if names is None else ", names of the classes as examples"),
         lasts=lasts,
     )
 
@@ -180,6 +193,33 @@ def widened(rung: Rung, learning: Learning, seed: int, store: Store) -> Rung:
     ends = np.cumsum([len(one.widths) for one in rung.extractors])
     lasts = tuple(int(end) - 1 for end in ends)
     return climb(rung.extractors, rung.seen, learning, seed, store, lasts=lasts)
+
+
+def with_names(
+    rung: Rung,
+    learning: Learning,
+    classes: Sequence[str],
+    kind: Modality,
+    seed: int,
+    store: Store,
+) -> list[Rung]:
+    """The same head with an example more of each class, its name; none where that says nothing.
+
+    Names say something where examples are what is said, and there are few of them.
+    """
+    said = [name for name in map(kind.said, classes) if name is not None]
+    if len(set(said)) < len(classes) or len(learning.labels) > FEW_EACH * len(classes):
+        return []
+    sides = [
+        np.stack([*one.vectors([_prepared(name, kind, one.spec) for name in said])])
+        for one in rung.extractors
+    ]
+    asked = (rung.extractors, rung.seen, learning, seed, store)
+    return [climb(*asked, lasts=rung.lasts, names=np.hstack(sides))]
+
+
+def _prepared(name: bytes, kind: Modality, spec: InputSpec) -> npt.NDArray[np.uint8]:
+    return kind.prepare(kind.decode(name, "the name of a class", spec).raw, spec, spec.views[0])
 
 
 def best_probe(rungs: Sequence[Rung]) -> tuple[Rung, list[Rung]]:
