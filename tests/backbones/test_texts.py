@@ -80,19 +80,20 @@ def test_features_are_means_of_what_transformers_calls_hidden_states(
             torch.testing.assert_close(mine, one.mean(1), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [n for n, kind in ENGINES.items() if kind.version()])
-def test_every_engine_agrees_and_nothing_depends_on_what_is_beside_it(
-    row: CatalogRow, name: str
+def test_engines_agree_and_nothing_depends_on_what_is_beside_it(
+    row: CatalogRow, folder: Path
 ) -> None:
-    one = extractor(row, row.spec, name)
-    texts = [prepared(text) for text in (*TEXTS, *(f"{t} today" for t in TEXTS), "about " * 90)]
-    together = list(one.vectors(texts))
-    network = load_network(row)
-    for text, vector in zip(texts, together, strict=True):
-        np.testing.assert_array_equal(vector, next(one.vectors([text])))
-        with torch.inference_mode():
-            truth = network(torch.tensor(one.read(text))[None])[0].numpy()
-        assert difference(truth, vector, network.block_widths) <= PARITY
+    every = [name for name, kind in ENGINES.items() if kind.version()]
+    for name in every if folder.name == "bert" else ("openvino",):
+        one = extractor(row, row.spec, name)
+        texts = [prepared(t) for t in (*TEXTS, *(f"{t} today" for t in TEXTS), "about " * 90)]
+        together = list(one.vectors(texts))
+        network = load_network(row)
+        for text, vector in zip(texts, together, strict=True):
+            np.testing.assert_array_equal(vector, next(one.vectors([text])))
+            with torch.inference_mode():
+                truth = network(torch.tensor(one.read(text))[None])[0].numpy()
+            assert difference(truth, vector, network.block_widths) <= PARITY
 
 
 # What is asked of one family is not asked of all ------------------------------------------------
