@@ -1,5 +1,6 @@
 """The wide head: against kernel ridge with all examples as landmarks, and against itself."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,3 +103,16 @@ def test_a_block_that_does_not_vary_breaks_nothing() -> None:
     x[:, 7:] = 3.0
     fit = fit_wide_head(x, labels, classes=2, widths=WIDTHS, lasts=(1,), seed=0)
     assert np.isfinite(fit.head.scores(x)).all()
+
+
+def test_an_even_head_gives_the_same_scores() -> None:
+    x, labels = rings(120, 9)
+    for lasts in ((), (1,)):
+        fitter = fit_wide_head if lasts else fit_head
+        settings: dict[str, Any] = {"lasts": lasts} if lasts else {}
+        head = fitter(x, labels, classes=2, widths=WIDTHS, seed=0, **settings).head
+        even = replace(head, weights=(0.5, 1.5), scaling=head.scaling.weighted((0.5, 1.5))).even()
+        assert even.weights == (1.0, 1.0)
+        np.testing.assert_allclose(even.scaling(x), head.scaling(x), atol=1e-9)
+        plain = head.even()
+        np.testing.assert_allclose(plain.scores(x), head.scores(x), atol=1e-9)

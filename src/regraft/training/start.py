@@ -37,6 +37,7 @@ def begun(
     """
     if reason := refusal(wanted, row):
         raise UsageError(reason)
+    head = head.even()  # a step is as long for each block
     classes = head.coefficients.shape[1]
     with torch.random.fork_rng(devices=[]):  # libraries draw fresh weights even to replace them
         network = NETWORKS[wanted.weights](row, spec, seed)

@@ -8,7 +8,7 @@ cost. Linear heads on all layers come near full fine-tuning: Head2Toe, Evci et a
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,20 @@ class Head:
         rows, columns = self.scaling(features), np.ascontiguousarray(self.coefficients[:-1])
         linear = np.matmul(rows[:, None], columns)[:, 0] + self.coefficients[-1]
         return sum((part.scores(features) for part in self.kernels), linear)
+
+    def even(self) -> "Head":
+        """The same scores from normalised features in which all blocks count the same.
+
+        For what reads the features themselves: what is new shows in shallow blocks too, and a step
+        of training is as long for the coefficients of each block.
+        """
+        root = np.sqrt(np.repeat(np.asarray(self.weights, float), self.scaling.widths))
+        factor = np.divide(self.scaling.factor, root, out=np.zeros_like(root), where=root > 0)
+        scaling = BlockScaling(self.scaling.shift, factor, self.scaling.widths)
+        scaled = np.vstack([self.coefficients[:-1] * root[:, None], self.coefficients[-1:]])
+        return replace(
+            self, scaling=scaling, coefficients=scaled, weights=(1.0,) * len(self.weights)
+        )
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays for the bundle; `from_tensors` reads them back bit for bit."""

@@ -252,7 +252,7 @@ def calibrated(rung: Rung, data: Dataset, learning: Learning, recipe: Recipe) ->
         head=rung.head,
         temperature=fit_temperature(judged.scores, judged.labels),
         threshold=conformal_threshold(judged.scores, judged.labels, recipe.coverage),
-        novelty=Novelty.fit(rung.head.scaling(rung.features[usual]), seed=recipe.seed),
+        novelty=Novelty.fit(rung.head.even().scaling(rung.features[usual]), seed=recipe.seed),
         record={},
         modality=data.modality,
         task=data.task,
