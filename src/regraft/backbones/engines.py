@@ -28,11 +28,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from regraft.backbones.cache import cache_folder, file_hash, locked
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.parity import PARITY, difference
+from regraft.backbones.parity import PARITY, Vector, difference
 from regraft.backbones.readers import ANY, Example, reader
 from regraft.backbones.weights import fingerprint
 from regraft.errors import BackboneError, MissingExtra, RegraftError, StorageError, UsageError
@@ -42,7 +41,6 @@ from regraft.storage import write_atomically
 if TYPE_CHECKING:
     from regraft.backbones.network import FrozenNetwork
 
-Vector = npt.NDArray[np.float32]  # (d,) of one example, (n, d) of several
 Shape = tuple[int, ...]  # of an example; ANY is any length
 Load = Callable[[], "FrozenNetwork"]
 

@@ -15,11 +15,11 @@ from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.engines import (
     AT_ONCE,
     Engine,
-    Vector,
     choose_engine,
     engine_kind,
     open_engine,
 )
+from regraft.backbones.parity import Vector
 from regraft.backbones.readers import Example, Prepared, Read, reader
 from regraft.backbones.weights import fingerprint
 from regraft.modalities.spec import InputSpec

@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from regraft.backbones.engines import (
-    Vector,
-)
 from regraft.backbones.extractor import Extractor
+from regraft.backbones.parity import Vector
 from regraft.backbones.readers import Prepared, reader
 from regraft.backbones.reading import (
     HANDFUL_SECONDS,

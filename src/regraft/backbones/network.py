@@ -189,8 +189,8 @@ class FrozenNetwork(nn.Module):
         self.extra = RESIZE[family.resize](module, native or spec.size, spec.size)
         self.module = module.requires_grad_(False)
         self.eval().to(memory_format=torch.channels_last)
-        last = _last_output(module, family)
-        taps = [name for name in tapped(module, family) if name != last]  # else it is there twice
+        last = _last_module(module, family)
+        taps = [name for name in tapped(module, family) if ("output", name) != last]  # once
         self.block_names: tuple[str, ...] = (*taps, LAST)
         self._call = _attach(module, family, taps)
         self.block_widths: tuple[int, ...] = self._widths(family)
@@ -289,21 +289,21 @@ def _whole(module: nn.Module, x: Tensor, extra: dict[str, Any]) -> None:
     module(x, **extra)
 
 
-def _last_output(module: nn.Module, family: Family) -> str:
-    """Name of the module whose output is the last feature; empty where it is no module's."""
+def _last_module(module: nn.Module, family: Family) -> tuple[str, str]:
+    """Side and name of the module that the last feature is seen at; no name where there is none."""
     side, _, pattern = family.last.partition(":")
     found = [name for name, _ in module.named_modules() if re.fullmatch(pattern, name)]
-    return found[-1] if found and side == "output" else ""
+    return side, found[-1] if found else ""
 
 
 def _hook_last(module: nn.Module, family: Family, keep: Hook) -> None:
-    side, _, pattern = family.last.partition(":")
-    found = [name for name, _ in module.named_modules() if re.fullmatch(pattern, name)]
-    if not found:
+    side, name = _last_module(module, family)
+    if not name:
+        pattern = family.last.partition(":")[2]
         raise BackboneError(
             f"family {family.name}: {type(module).__name__} has no module as in {pattern!r}"
         )
-    part = module.get_submodule(found[-1])
+    part = module.get_submodule(name)
     attach: dict[str, Callable[[Hook], object]] = {
         "input": part.register_forward_pre_hook,
         "output": part.register_forward_hook,

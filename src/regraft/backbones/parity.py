@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-Vector = npt.NDArray[np.float32]
+Vector = npt.NDArray[np.float32]  # features: (d,) of one example, (n, d) of several
 
 PARITY = 1e-3  # largest difference from PyTorch, relative to the largest feature of the block
 

@@ -108,8 +108,10 @@ def fingerprint(row: CatalogRow) -> str:
     Raises BackboneError where the weights must be read and are not to be had.
     """
     taken = asdict(families()[row.family])
-    for told_to_users in ("matches", "groups", "head", "operations", "reads", "unused"):
+    for told_to_users in ("matches", "groups", "head", "operations"):
         del taken[told_to_users]
+    for seen_in_the_rest in ("reads", "lost_positions", "unused"):  # spec, positions, weights
+        del taken[seen_in_the_rest]
     record = {
         "format": FORMAT,
         "weights": _known_hash(row, row.weights.file),

@@ -17,6 +17,7 @@ from regraft.cli.options import (
     Source,
     SplitColumn,
     Text,
+    columns,
     given,
     network_names,
     several,
@@ -77,7 +78,7 @@ def compare(
     """Train by several strategies on the same examples and show them side by side."""
     import regraft
 
-    settings = _settings(label, group, path_column, text, root, split_column) | training
+    settings = columns(label, group, path_column, text, split_column, root) | training
     network = {"backbone": backbone, "size": size, "engine": engine, "budget": budget}
     asked: dict[str, Any] = {
         "strategies": several(strategies),
@@ -94,25 +95,6 @@ def compare(
     _show(voice, found)
     voice.print(f"written: {page}", f"written: {record}")
     return Reply(found.record | {"out": str(folder), "page": str(page), "record": str(record)})
-
-
-def _settings(
-    label: str | None,
-    group: str | None,
-    path_column: str | None,
-    text: str | None,
-    root: Path | None,
-    split: str | None,
-) -> dict[str, Any]:
-    """The columns of a manifest, by the names that a recipe has for them."""
-    columns = {
-        "label": label,
-        "group": group,
-        "path_column": path_column,
-        "text": text,
-        "split": split,
-    }
-    return columns | {"root": None if root is None else str(root)}
 
 
 def _numbers(texts: list[str] | None) -> tuple[int | str, ...]:

@@ -19,6 +19,7 @@ from regraft.cli.options import (
     SplitColumn,
     Text,
     check_output,
+    columns,
     given,
     network_names,
 )
@@ -79,20 +80,13 @@ def doctor(
     check_output("--report", report, (".html",))
     check_output("--csv", csv, (".csv",))
     check_output("--manifest", manifest, (".csv", ".parquet"))
-    columns = {
-        "label": label,
-        "group": group,
-        "path_column": path_column,
-        "text": text,
-        "split": split_column,
-    }
-    columns |= {"root": None if root is None else str(root)}
+    told = columns(label, group, path_column, text, split_column, root)
     network = {"backbone": backbone, "size": size, "engine": engine, "seed": seed}
     found = regraft.doctor(
         source,
         look_for_label_errors=not no_label_errors,
         progress=voice.progress,
-        **given(**columns, **network),
+        **given(**told, **network),
     )
     _show(voice, found)
     written = _written(found, report, csv, manifest)

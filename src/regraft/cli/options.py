@@ -83,6 +83,19 @@ def given(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value not in (None, (), [])}
 
 
+def columns(
+    label: str | None,
+    group: str | None,
+    path_column: str | None,
+    text: str | None,
+    split: str | None,
+    root: Path | None,
+) -> dict[str, Any]:
+    """What is said of a manifest, by the names that a recipe has for it."""
+    told = {"label": label, "group": group, "path_column": path_column, "text": text}
+    return told | {"split": split, "root": None if root is None else str(root)}
+
+
 def several(values: Iterable[str] | None) -> tuple[str, ...]:
     """``["a,b", "c"]`` → ``("a", "b", "c")``."""
     return tuple(name.strip() for value in values or () for name in value.split(","))

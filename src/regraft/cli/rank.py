@@ -1,7 +1,7 @@
 """regraft rank: which pretrained network suits the examples best."""
 
 from shlex import quote
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from regraft.cli.options import (
     Source,
     SplitColumn,
     Text,
+    columns,
     given,
     several,
 )
@@ -70,14 +71,7 @@ def rank(
     import regraft
     from regraft.data.sources import load
 
-    columns: dict[str, Any] = {
-        "label": label,
-        "group": group,
-        "path_column": path_column,
-        "text": text,
-        "split": split_column,
-    }
-    data = load(source, root=root, **columns)
+    data = load(source, **columns(label, group, path_column, text, split_column, root))
     found = regraft.rank(data, include_missing=include_missing, progress=voice.progress, **wanted)
     best = found.best
     voice.print(found.table())

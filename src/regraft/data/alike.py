@@ -6,7 +6,7 @@ where texts are long enough, share nearly all word triples: as estimated by minh
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -28,15 +28,18 @@ def alike(facts: Sequence[Facts], digests: Sequence[str]) -> Duplicates:
     pairs with its first one only.
     """
     sketches = [Sketch.unpacked(fact.thumb) for fact in facts]
-    exact = [tuple(group) for group in _grouped(digests) if len(group) > 1]
-    first = sorted(group[0] for group in _grouped(digests))
+    groups = _grouped(digests)
+    exact = [tuple(group) for group in groups if len(group) > 1]
+    first = sorted(group[0] for group in groups)
     pairs: dict[tuple[int, int], NearPair] = {}
     for pair in (*_typed_anew(sketches, first), *_reworded(sketches, first)):
         pairs.setdefault((pair.a, pair.b), pair)
     return Duplicates(sorted(exact), [pairs[key] for key in sorted(pairs)])
 
 
-def _grouped(keys: Sequence[object], places: Sequence[int] | None = None) -> list[list[int]]:
+def _grouped(
+    keys: Sequence[object] | Mapping[int, object], places: Sequence[int] | None = None
+) -> list[list[int]]:
     """Places of equal keys, each ascending."""
     groups: dict[object, list[int]] = defaultdict(list)
     for place in range(len(keys)) if places is None else places:
@@ -52,7 +55,7 @@ def _typed_anew(sketches: Sequence[Sketch], places: Sequence[int]) -> Iterator[N
 def _reworded(sketches: Sequence[Sketch], places: Sequence[int]) -> Iterator[NearPair]:
     long = [i for i in places if sketches[i].minhash.any()]
     for start in range(0, HASHES, BAND):
-        keys = [s.minhash[start : start + BAND].tobytes() for s in sketches]
+        keys = {i: sketches[i].minhash[start : start + BAND].tobytes() for i in long}
         for group in _grouped(keys, long):
             for other in group[1:]:
                 shared = float(np.mean(sketches[group[0]].minhash == sketches[other].minhash))

@@ -6,7 +6,7 @@ from a manifest's column of paths.
 """
 
 from pathlib import Path
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 SCHEME = "data:,"
 
@@ -24,7 +24,8 @@ def inline_bytes(path: str | Path) -> bytes | None:
 
 def inline_text(path: str) -> str | None:
     """As `inline_bytes`, as text."""
-    return unquote(path.removeprefix(SCHEME)) if path.startswith(SCHEME) else None
+    found = inline_bytes(path)
+    return None if found is None else found.decode()
 
 
 def contents(path: str | Path) -> bytes:

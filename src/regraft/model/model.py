@@ -91,7 +91,7 @@ class Model:
             scores,
             softmax(scores, self.temperature),
             conformal_sets(scores, self.threshold),
-            self.novelty.unlike(self.head.even().scaling(features)),
+            self.novelty.unlike(self.head.even_scaling()(features)),
         )
 
     def predict(self, source: Any, **settings: Any) -> "Any":

@@ -104,12 +104,13 @@ def weigh(plain: BlockScaling, sample: Sample, seed: int, free: bool = True) -> 
     free  look for other than equal weights
     """
     few = sample.part(SUBSAMPLE, seed)
-    equal = np.ones(len(plain.widths))
-    if not free or len(plain.widths) == 1:
-        return few.tried(plain, equal, Guess())
-    start = few.tried(plain, equal, Guess())
-    if len(sample.labels) <= CHECK:  # of more rows equal weights are the best in the end
+    searched = free and len(plain.widths) > 1
+    if searched and len(sample.labels) <= CHECK:  # of more rows equal ones are best in the end
         start = by_depth(plain, sample)
+    else:
+        start = few.tried(plain, np.ones(len(plain.widths)), Guess())
+    if not searched:
+        return start
     found = few.chosen(plain, start.guess(len(few.labels)))
     if found.error < KEEP_BELOW * start.error and len(sample.labels) > SUBSAMPLE:
         more = sample.part(CHECK, seed)

@@ -66,16 +66,22 @@ class Head:
     def even(self) -> "Head":
         """The same scores from normalised features in which all blocks count the same.
 
-        For what reads the features themselves: what is new shows in shallow blocks too, and a step
-        of training is as long for the coefficients of each block.
+        For training: a step is as long for the coefficients of each block.
         """
-        root = np.sqrt(np.repeat(np.asarray(self.weights, float), self.scaling.widths))
-        factor = np.divide(self.scaling.factor, root, out=np.zeros_like(root), where=root > 0)
-        scaling = BlockScaling(self.scaling.shift, factor, self.scaling.widths)
-        scaled = np.vstack([self.coefficients[:-1] * root[:, None], self.coefficients[-1:]])
-        return replace(
-            self, scaling=scaling, coefficients=scaled, weights=(1.0,) * len(self.weights)
-        )
+        root = self._roots()[:, None]
+        scaled = np.vstack([self.coefficients[:-1] * root, self.coefficients[-1:]])
+        ones = (1.0,) * len(self.weights)
+        return replace(self, scaling=self.even_scaling(), coefficients=scaled, weights=ones)
+
+    def even_scaling(self) -> BlockScaling:
+        """Raw → normalised, all blocks counting the same: what is new shows in shallow ones too."""
+        root, factor = self._roots(), self.scaling.factor
+        even = np.divide(factor, root, out=np.zeros_like(root), where=root > 0)
+        return BlockScaling(self.scaling.shift, even, self.scaling.widths)
+
+    def _roots(self) -> Matrix:
+        """(d,) what the weights multiply normalised features by."""
+        return np.sqrt(np.repeat(np.asarray(self.weights, float), self.scaling.widths))
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays for the bundle; `from_tensors` reads them back bit for bit."""

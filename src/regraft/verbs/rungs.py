@@ -163,8 +163,10 @@ def climb(
         seed=seed,
         lasts=lasts,
     )
-    left_out = fit.left_out[: len(own)]  # names are learned from, and not judged on
-    error = float(np.square(left_out - one_hot(own, learning.classes)).mean())
+    left_out, error = fit.left_out, fit.error
+    if names is not None:  # they are learned from, and not judged on
+        left_out = left_out[: len(own)]
+        error = float(np.square(left_out - one_hot(own, learning.classes)).mean())
     spec = extractors[0].spec
     views = "" if len(spec.views) == 1 else f", {len(spec.views)} views"
     return Rung(
@@ -174,7 +176,7 @@ def climb(
         head=fit.head,
         judged=Judged(LEFT_OUT, learning.place, own, left_out),
         seconds=spent + time.perf_counter() - start,
-        error=fit.error if names is None else error,
+        error=error,
         detail=f"{spec.told}{views}, all blocks, closed-form {'wide ' if lasts else ''}head"
         + ("" if names is None else ", names of the classes as examples"),
         lasts=lasts,
@@ -252,7 +254,7 @@ def calibrated(rung: Rung, data: Dataset, learning: Learning, recipe: Recipe) ->
         head=rung.head,
         temperature=fit_temperature(judged.scores, judged.labels),
         threshold=conformal_threshold(judged.scores, judged.labels, recipe.coverage),
-        novelty=Novelty.fit(rung.head.even().scaling(rung.features[usual]), seed=recipe.seed),
+        novelty=Novelty.fit(rung.head.even_scaling()(rung.features[usual]), seed=recipe.seed),
         record={},
         modality=data.modality,
         task=data.task,
