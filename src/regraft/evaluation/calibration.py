@@ -7,6 +7,7 @@ was not fitted on; scores of the training examples themselves make both overconf
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,8 @@ def softmax(scores: npt.ArrayLike, temperature: float = 1.0) -> FloatArray:
 
 def log_losses(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> FloatArray:
     """(m,) cross-entropy of logits (m, c) and labels (m,)."""
-    from scipy.special import logsumexp
-
-    found = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
-    return np.asarray(found, np.float64)
+    f = np.asarray(logits, np.float64)
+    return _log_total(f) - f[np.arange(len(labels)), labels]
 
 
 def fit_temperature(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -59,8 +58,6 @@ def fit_temperature(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
     Raises `UsageError`.
     """
-    from scipy.optimize import minimize_scalar
-
     f, y = _checked(scores, labels)
     spread = float(np.ptp(f, axis=1).mean())
     if spread == 0:
@@ -68,12 +65,12 @@ def fit_temperature(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     f = f / spread
     own = np.take_along_axis(f, y[:, None], axis=1)[:, 0]
 
-    def loss(log_t: float) -> float:
-        return float((_log_total(f / math.exp(log_t)) - own / math.exp(log_t)).mean())
+    def falling(log_t: float) -> float:
+        """By how much the loss, which is convex in 1 / T, falls as 1 / T does."""
+        odds = _softmax(f, math.exp(log_t))
+        return float((np.einsum("nc,nc->n", odds, f) - own).mean())
 
-    bounds = _lowest_log_temperature(f), math.log(WIDEST)
-    best = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-8})
-    return spread * math.exp(best.x)
+    return spread * math.exp(_crossing(falling, _lowest_log_temperature(f), math.log(WIDEST)))
 
 
 def reliability(
@@ -178,11 +175,22 @@ def _log_total(f: FloatArray) -> FloatArray:
 
 def _lowest_log_temperature(f: FloatArray) -> float:
     """Where the mean confidence is (n + 1) / (n + 2); it falls as the temperature rises."""
-    from scipy.optimize import brentq
-
     most, coldest = (len(f) + 1) / (len(f) + 2), -math.log(WIDEST)
 
     def excess(log_t: float) -> float:
         return float(_softmax(f, math.exp(log_t)).max(axis=1).mean() - most)
 
-    return float(brentq(excess, coldest, -coldest)) if excess(coldest) > 0 else coldest
+    return _crossing(excess, coldest, -coldest)
+
+
+def _crossing(value: Callable[[float], float], low: float, high: float) -> float:
+    """Where a falling function becomes 0 or less; an end where it does not change its sign there.
+
+    By halves: importing scipy.optimize takes longer than all that is asked here.
+    """
+    if value(low) <= 0:
+        return low
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if value(middle) > 0 else (low, middle)
+    return high
