@@ -8,32 +8,20 @@ compute), the warm ones repeat it.
 """
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-
-def fit(data: Path, size: int, cache: str, out: str) -> dict[str, Any]:
-    """One `regraft fit` from the shell; the document it prints, and its wall time in seconds."""
-    command = [sys.executable, "-m", "regraft", "fit", str(data), "--json", "--quiet"]
-    command += ["--backbone", "efficientnet-lite0", "--size", str(size), "--out", out]
-    start = time.perf_counter()
-    done = subprocess.run(
-        command, env=os.environ | {"REGRAFT_CACHE": cache}, stdout=subprocess.PIPE, check=True
-    )
-    seconds = time.perf_counter() - start
-    return json.loads(done.stdout) | {"wall_s": seconds}
+import portions
+from command import fitted
 
 
 def measured(data: Path, size: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        runs = [fit(data, size, f"{folder}/cache", f"{folder}/out{i}") for i in range(3)]
+        asked = ("--backbone", "efficientnet-lite0", "--size", str(size))
+        cache = Path(folder) / "cache"
+        runs = [fitted(data, cache, Path(folder) / f"out{i}", *asked) for i in range(3)]
     cold, *warm = runs
     accuracy = cold["metrics"]["accuracy"]
     loo = cold["leave_one_out"]["accuracy"]
@@ -53,7 +41,7 @@ def measured(data: Path, size: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 224])
@@ -61,14 +49,10 @@ def main() -> None:
     asked = parser.parse_args()
     if not (asked.data / "train").is_dir():
         print(f"skipped: {asked.data} has no train folder")
-        return
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-    found = {"machine": machine, "runs": [measured(asked.data, size) for size in asked.sizes]}
-    text = json.dumps(found, indent=1)
-    print(text)
-    if asked.json:
-        asked.json.write_text(text + "\n")
+        return 0
+    runs = [measured(asked.data, size) for size in asked.sizes]
+    return portions.finish({"machine": portions.machine(), "runs": runs}, asked.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

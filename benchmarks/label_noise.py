@@ -10,9 +10,6 @@ itself count as false alarms for all.
 """
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -23,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import portions
 
 from regraft.backbones.catalog import DEFAULT, find
 from regraft.backbones.extractor import extractor
@@ -144,10 +142,7 @@ def main() -> int:
     kept = np.array([i in facts and t >= 0 and counts[t] >= FEW for i, t in enumerate(targets)])
     true = np.unique(targets[kept], return_inverse=True)[1]
     result = {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-        },
+        "machine": portions.machine(),
         "pictures": int(kept.sum()),
         "classes": int(true.max()) + 1,
         "size": asked.size,
@@ -156,9 +151,7 @@ def main() -> int:
         "runs": [compare(seen, kept, true, asked.flip, seed) for seed in asked.seeds],
     }
     show(result)
-    if asked.json:
-        asked.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return portions.finish(result, asked.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ need a look first.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -96,9 +95,7 @@ def main() -> int:
     }
     for name, row in result["mean"].items():
         print(name, "  ".join(f"{k} {v:.4f}" for k, v in row.items()))
-    if asked.json:
-        asked.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return portions.finish(result, asked.json)
 
 
 if __name__ == "__main__":

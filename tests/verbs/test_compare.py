@@ -1,8 +1,6 @@
 """compare: the same examples for every strategy, and figures that follow from single answers."""
 
-import ast
 import json
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from typer.main import get_command
 
 import regraft
 from regraft.backbones.catalog import DEFAULT
-from regraft.cli import app
 from regraft.errors import DataError, StorageError, UsageError
 from regraft.evaluation.compare_page import REQUIRED
 from regraft.training import tuning
@@ -159,14 +155,6 @@ def test_the_record_is_complete_and_plain(families: Watched, lesson: Path) -> No
         assert one["seconds"] > 0
 
 
-def test_scores_are_means_over_the_seeds(curves: Watched) -> None:
-    for name in ("probe", "partial"):
-        one, whole = row(curves.found, name), runs(curves.found, name)
-        assert [o.seed for o in whole] == [0, 1]
-        assert one["score"]["value"] == pytest.approx(np.mean([o.right.mean() for o in whole]))
-        assert one["seconds"] == pytest.approx(np.mean([o.seconds for o in whole]))
-
-
 def test_classes_are_told_apart_from_one_another(curves: Watched) -> None:
     classes = curves.found.record["classes"]
     truth = np.repeat(np.arange(3), 5)  # of the folder, in its order
@@ -174,35 +162,6 @@ def test_classes_are_told_apart_from_one_another(curves: Watched) -> None:
         right = np.mean([o.answer == truth for o in runs(curves.found, name)], 0)
         expected = {n: right[truth == place].mean() for place, n in enumerate(classes)}
         assert row(curves.found, name)["per_class"] == pytest.approx(expected)
-
-
-def test_the_learning_curve_has_a_point_for_each_number_of_labels(curves: Watched) -> None:
-    for name in ("probe", "partial"):
-        points = row(curves.found, name)["by_labels"]
-        assert [point["labels"] for point in points] == [3, ALL]
-        for point in points:
-            accuracies = [o.right.mean() for o in runs(curves.found, name, point["labels"])]
-            assert point["runs"] == pytest.approx(accuracies)
-            mean, spread = np.mean(accuracies), abs(accuracies[0] - accuracies[1])
-            assert (point["value"], point["high"] - point["low"]) == pytest.approx(
-                (mean, 2 * spread)  # two standard errors on each side, of two runs
-            )
-
-
-def test_without_more_seeds_a_point_has_no_interval(families: Watched) -> None:
-    (point,) = row(families.found, "copy")["by_labels"]
-    assert (point["low"], point["high"]) == (None, None)
-
-
-def test_gains_are_over_the_probe_of_the_same_seed(curves: Watched, families: Watched) -> None:
-    both = zip(runs(curves.found, "partial"), runs(curves.found, "probe"), strict=True)
-    gains = [o.right.mean() - probe.right.mean() for o, probe in both]
-    against = row(curves.found, "partial")["against_probe"]
-    assert against["difference"] == pytest.approx(np.mean(gains))
-    for one in families.found.record["strategies"]:
-        gain = one["against_probe"]
-        assert (gain is None) == (one["name"] == "probe")
-        assert gain is None or -1 <= gain["low"] <= gain["difference"] <= gain["high"] <= 1
 
 
 def test_a_curve_ends_with_the_score_and_begins_with_the_start(families: Watched) -> None:
@@ -254,45 +213,6 @@ def test_a_budget_is_kept(write_photos: Callable[..., Path], tmp_path: Path) -> 
     found = watched(tmp_path, strategies=("copy", "probe", "lp-ft"), epochs=1000, budget="60s")
     assert time.monotonic() - start < 66
     assert min(found.steps) > 5
-
-
-def command(found: Comparison) -> Settings:
-    """What `regraft compare` reads in the command that repeats a comparison."""
-    (line,) = found.record["reproduce"]
-    program, verb, *words = shlex.split(line)
-    assert (program, verb) == ("regraft", "compare")
-    known: Any = get_command(app).commands["compare"]  # type: ignore[attr-defined]
-    return {k: v for k, v in known.make_context("compare", words).params.items() if v is not None}
-
-
-def test_the_command_that_repeats_it_says_all_that_was_asked(
-    families: Watched, write_photos: Callable[..., Path], tmp_path: Path
-) -> None:
-    quick = {"size": 32, "engine": "torch", "steps": 1, "weight_decay": 0.0}
-    asked: Settings = {**quick, "loss": "focal:gamma=1.5", "weights": "inverse", "budget": "60s"}
-    data = write_photos(tmp_path / "my 'photos'", {"disc": range(8), "square": range(8)})
-    found = compare(data, strategies=("tune-norm",), labels=(2,), seeds=(4,), **asked)
-    read = command(found)
-    assert read["source"] == str(data)
-    assert {name: read[name] for name in asked} == {**asked, "budget": "60.0"}
-    assert [read[name] for name in ("strategies", "labels", "seeds")] == [
-        ["tune-norm"],
-        ["2"],
-        ["4"],
-    ]
-
-
-def test_what_only_python_can_say_is_repeated_in_python(lesson: Path) -> None:
-    data = regraft.load(lesson)
-    found = compare(data, strategies=("probe",), seed=3, **NETWORK)
-    (line,) = found.record["reproduce"]
-    call = ast.parse(line, mode="eval").body
-    assert isinstance(call, ast.Call)
-    assert [ast.unparse(part) for part in (call.func, *call.args)] == ["regraft.compare", "data"]
-    asked = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-    again = compare(data, **asked)
-    assert again.record["reproduce"] == [line]
-    assert again.record["recipe"] == found.record["recipe"]
 
 
 @pytest.fixture
