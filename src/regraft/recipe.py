@@ -25,6 +25,7 @@ TRAINING_TEXTS = (
 )
 TEXTS = (
     *("source", "root", "label", "path_column", "text", "group", "split", "engine"),
+    *("at", "positive"),
     *TRAINING_TEXTS,
 )
 LISTS = ("backbone", "views", "licence", "strategy", "log")
@@ -69,6 +70,9 @@ class Recipe:
     log          where the curve of training is written beside JSON lines: tensorboard, mlflow
     coverage     share of conformal sets that hold the truth
     resamples    of the bootstrap
+    at           operating point, such as ``sensitivity>=0.95``; None: the most probable class
+    positive     class that the operating point and the decision curve are about; None: of two
+                 classes the second
     """
 
     source: str = ""
@@ -111,6 +115,8 @@ class Recipe:
     log: tuple[str, ...] = ()
     coverage: float = 0.9
     resamples: int = 1000
+    at: str | None = None
+    positive: str | None = None
 
     def __post_init__(self) -> None:
         asked: Any = self  # from TOML or a command line the fields have other types

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw
 
-from regraft.evaluation import calibration, intervals, metrics
+from regraft.evaluation import calibration, intervals, metrics, net_benefit, operating
 
 Record = dict[str, Any]
 MakeRecord = Callable[..., Record]
@@ -45,6 +45,7 @@ def record_of(
         "split": _split(rng, classes, labels),
         "metrics": _metrics(labels, probabilities),
         "per_class": _per_class(classes, labels, probabilities),
+        **_decisions(classes, labels, probabilities, threshold=0.3),
         "confusion": metrics.confusion_matrix(labels, predicted, len(classes)).tolist(),
         "reliability": calibration.reliability(labels, probabilities),
         "temperature": 0.0213,
@@ -186,6 +187,16 @@ def _per_class(
         highs = {f"{metric}_high": interval.to_dict()["high"] for metric, interval in of.items()}
         found.append({"class": name, **row, **lows, **highs})
     return found
+
+
+def _decisions(
+    classes: Sequence[str], labels: npt.ArrayLike, probabilities: npt.NDArray, threshold: float
+) -> Record:
+    judged = operating.Judged("leave-one-out", probabilities.astype("f4"), np.asarray(labels))
+    point = operating.choose(judged, classes, classes[0], f"probability>={threshold}")
+    curve = net_benefit.decision_curve(labels, probabilities, 0, resamples=40, seed=0)
+    named = {"positive": classes[0], "named": True}
+    return {"operating_point": point.to_dict(), "decisions": {**named, **curve}}
 
 
 def _split(rng: np.random.Generator, classes: Sequence[str], labels: npt.ArrayLike) -> Record:

@@ -54,6 +54,12 @@ def auroc(average: str) -> Reference:
     return reference
 
 
+def average_precision(y: npt.NDArray[np.int64], p: npt.NDArray[np.float64]) -> float:
+    classes = [1] if p.shape[1] == 2 else range(p.shape[1])
+    of = [sk.average_precision_score(y == k, p[:, k]) for k in classes if (y == k).any()]
+    return float(np.mean(of)) if of else np.nan
+
+
 def lowest_recall(y: npt.NDArray[np.int64], p: npt.NDArray[np.float64]) -> float:
     present = np.unique(y)
     return sk.recall_score(y, p.argmax(axis=1), labels=present, average=None).min()
@@ -83,6 +89,7 @@ REFERENCES: dict[str, Reference] = {
     "mcc": lambda y, p: sk.matthews_corrcoef(y, p.argmax(axis=1)),
     "auroc_macro": auroc("macro"),
     "auroc_weighted": auroc("weighted"),
+    "average_precision_macro": average_precision,
     "log_loss": lambda y, p: sk.log_loss(y, p, labels=range(p.shape[1])),
     "brier": lambda y, p: sk.brier_score_loss(y, p, labels=range(p.shape[1])),
     "ece": calibration_error,
@@ -115,7 +122,7 @@ def test_equals_the_reference_with_ties_and_absent_classes(name: str, examples: 
     y, p = examples
     assume("auroc" not in name or len(np.unique(y)) > 1)
     ours = measure(y, p, metrics=[name])[name]
-    assert ours == pytest.approx(REFERENCES[name](y, p), rel=0, abs=1e-12)
+    assert ours == pytest.approx(REFERENCES[name](y, p), rel=0, abs=1e-12, nan_ok=True)
 
 
 @settings(max_examples=50)
@@ -229,6 +236,35 @@ def test_per_class_equals_scikit_learn(examples: Arrays) -> None:
         known = 0 < np.sum(y == k) < len(y)
         area = sk.roc_auc_score(y == k, p[:, k]) if known else np.nan
         assert row["auroc"] == pytest.approx(area, abs=1e-12, nan_ok=True)
+        truth, called = y == k, p.argmax(axis=1) == k
+        others = sk.recall_score(~truth, ~called, zero_division=np.nan)
+        assert row["specificity"] == pytest.approx(others, abs=1e-12, nan_ok=True)
+        refused = sk.precision_score(~truth, ~called, zero_division=np.nan)
+        assert row["npv"] == pytest.approx(refused, abs=1e-12, nan_ok=True)
+        steps = sk.average_precision_score(truth, p[:, k]) if truth.any() else np.nan
+        assert row["average_precision"] == pytest.approx(steps, abs=1e-12, nan_ok=True)
+
+
+def test_what_was_decided_takes_the_place_of_the_most_probable_class() -> None:
+    y, p = continuous(2, 120, 3)
+    decided = np.random.default_rng(0).integers(0, 3, 120)
+    found = measure(y, p, decided=decided)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(y, decided), abs=1e-12)
+    assert found["mcc"] == pytest.approx(sk.matthews_corrcoef(y, decided), abs=1e-12)
+    same = ("auroc_macro", "average_precision_macro", "log_loss", "brier")
+    assert {name: found[name] for name in same} == measure(y, p, metrics=same)
+    for k, row in enumerate(per_class(y, p, decided)):
+        assert row["recall"] == pytest.approx(sk.recall_score(y == k, decided == k), abs=1e-12)
+    assert measure(y, p, decided=p.argmax(axis=1)) == measure(y, p)
+
+
+@pytest.mark.parametrize(
+    ("decided", "told"),
+    [([0], r"decided: expected one per row, \(2,\)"), ([0, 2], "decided: expected 0 to 1, got 2")],
+)
+def test_wrong_decisions_are_told(decided: list[int], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        measure([0, 1], np.eye(2), decided=decided)
 
 
 @settings(max_examples=50)

@@ -95,7 +95,7 @@ def test_the_parts_as_they_are_make_a_model(parts: Parts, tmp_path: Path) -> Non
 
 # What JSON has beside; of each field all those are tried that are of another kind.
 OTHERS = (None, True, "text", 3.5, 7, [], ["a", 1], {}, {"a": 1})
-MAY_BE_NONE = {"threshold", "gflops", "upstream_score", "check"}
+MAY_BE_NONE = {"threshold", "gflops", "upstream_score", "check", "judged_by"}
 MAY_BE_LONGER = {"options"}  # an object of anything
 
 
@@ -160,7 +160,7 @@ def test_every_field_that_is_needed_is_missed_and_none_may_be_added(
         more = put(genuine.told, (*path, "surprise"), 1)
         with pytest.raises(BundleError, match="surprise"):
             unpack(with_document(small, "model", more))
-    for name in genuine.told:
+    for name in genuine.told.keys() - {"judged_by"}:
         fewer = {key: value for key, value in genuine.told.items() if key != name}
         with pytest.raises(BundleError, match=rf"model\.{name}: missing"):
             unpack(with_document(small, "model", fewer))
@@ -211,9 +211,10 @@ NETWORK = ("backbones", 0)
 ROW = (*NETWORK, "row")
 VALUES: dict[tuple[Any, ...], list[Any]] = {
     ("task",): ["", "detection", "__import__('os')"],
-    ("modality",): ["", "volume", "os", "../image"],
+    ("modality",): ["", "video", "os", "../image"],
     ("classes",): [[], ["one"], ["a", "a", "b"], ["a", "b", ""]],
     ("temperature",): [0, 0.0, -1, -0.5],
+    ("judged_by",): ["", "test"],
     ("threshold",): [-0.1, -1],
     ("backbones",): [[]],
     (*NETWORK, "engine"): ["", "tensorrt", "os.system"],
@@ -249,6 +250,26 @@ def test_a_value_that_cannot_be_is_refused(
 ) -> None:
     set_in(*path)(value)(parts)
     assert str(path[-1]) in refusal(parts.write(tmp_path / "bad.regraft"))
+
+
+POINT = {
+    **{"positive": "disc", "threshold": 0.3, "asked": "sensitivity>=0.9"},
+    **{"chosen_on": "leave-one-out", "n": 30, "positives": 10, "sensitivity": None},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("positive", "cat"), ("threshold", 1.5), ("threshold", None), ("n", 0.5), ("ppv", "high")],
+)
+def test_an_operating_point_that_cannot_be_is_refused(
+    name: str, value: Any, genuine: Parts, small: Bundle
+) -> None:
+    good = {**genuine.told, "operating": POINT | {"positive": genuine.told["classes"][0]}}
+    assert unpack(with_document(small, "model", good))["operating"].threshold == 0.3
+    bad = {**good, "operating": {**good["operating"], name: value}}
+    with pytest.raises(BundleError, match=rf"model\.operating\.{name}"):
+        unpack(with_document(small, "model", bad))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -318,7 +339,7 @@ BAD_ARRAYS: dict[str, Callable[[np.ndarray], np.ndarray | None]] = {
 
 
 @pytest.mark.parametrize("bad", BAD_ARRAYS)
-@pytest.mark.parametrize("entry", ["head", "novelty"])
+@pytest.mark.parametrize("entry", ["head", "novelty", "judged"])
 def test_arrays_that_cannot_be_are_refused(
     entry: str, bad: str, parts: Parts, tmp_path: Path
 ) -> None:

@@ -48,6 +48,54 @@ def answers(model: Model, files: Sequence[str]) -> np.ndarray:
     return np.array([[dict(p.top)[name] for name in model.classes] for p in found])
 
 
+# --- operating points ----------------------------------------------------------------------------
+
+
+def test_a_point_is_chosen_on_what_was_left_out_and_obeyed_everywhere(
+    fitted: Fitted, unseen: Path
+) -> None:
+    asked = {"at": "sensitivity>=0.9", "positive": "disc"}
+    model = fitted.model.at(asked["at"], asked["positive"])
+    point, judged = model.operating, model.judged
+    assert point is not None
+    assert judged is not None
+    assert (point.chosen_on, point.n) == ("leave-one-out", len(fitted.data.learning))
+    found = judged.probabilities[judged.labels == 0, 0] >= point.threshold
+    assert found.mean() == point.sensitivity >= 0.9
+    measured = evaluate(fitted.model, unseen, **asked, **QUICK)
+    files = sorted(str(path) for path in unseen.rglob("*.png"))
+    said = [p.label for p in regraft.predict(model, files)]
+    truth = [Path(file).parent.name for file in files]
+    p = answers(model, files)
+    others = np.array(model.classes)[1:][p[:, 1:].argmax(1)]
+    assert said == list(np.where(p[:, 0] >= point.threshold, "disc", others))
+    assert measured.metrics["accuracy"]["value"] == metrics.accuracy_score(truth, said)
+    table = metrics.confusion_matrix(truth, said, labels=model.classes)
+    assert measured.record["confusion"] == table.tolist()
+    assert measured.record["operating_point"] == point.to_dict()
+    assert measured.record["decisions"]["positive"] == "disc"
+
+
+def test_a_point_is_kept_in_the_bundle(fitted: Fitted, unseen: Path, tmp_path: Path) -> None:
+    model = fitted.model.at("ppv>=0.5", "stripes")
+    loaded = Model.load(model.save(tmp_path / "at.regraft"))
+    assert loaded.operating == model.operating
+    assert loaded.record["operating_point"] == model.operating.to_dict()  # type: ignore[union-attr]
+    assert regraft.predict(loaded, unseen) == regraft.predict(model, unseen)
+    again = loaded.at("ppv>=0.5", "stripes")
+    assert again.operating == model.operating
+
+
+def test_a_point_that_cannot_be_chosen_is_told(fitted: Fitted, unseen: Path) -> None:
+    with pytest.raises(UsageError, match="3 classes an operating point needs the class"):
+        evaluate(fitted.model, unseen, at="youden")
+    with pytest.raises(UsageError, match="'cat' is not one of the classes"):
+        evaluate(fitted.model, unseen, positive="cat")
+    bare = replace(fitted.model, judged=None)
+    with pytest.raises(UsageError, match="does not hold the scores"):
+        evaluate(bare, unseen, at="youden", positive="disc")
+
+
 # --- figures -------------------------------------------------------------------------------------
 
 

@@ -535,3 +535,39 @@ def test_kills_at_any_instant_leave_the_numbers_as_they_are(
         killed(folder, warm_cache, settings, float(after))
     resumed = ended(folder, warm_cache, settings)
     assert without_volatile(resumed["record"]) == without_volatile(whole["record"])
+
+
+# --- operating points ----------------------------------------------------------------------------
+
+
+def test_an_operating_point_is_asked_for_kept_and_told(
+    write_photos: WritePhotos, tmp_path: Path
+) -> None:
+    kinds = {"disc": range(40), "square": range(40)}
+    folder = write_photos(tmp_path / "two", kinds)
+    found = fit_and_report(folder, at="sensitivity>=0.95", strategy="probe", **QUICK)
+    point, record = found.model.operating, found.report.record
+    assert point is not None
+    assert point.positive == "square"
+    assert (point.sensitivity or 0) >= 0.95
+    assert record["operating_point"] == point.to_dict() == found.model.record["operating_point"]
+    assert record["chosen"]["positive"].startswith("square: the second of two classes")
+    kept = next(row for row in record["tried"] if row["kept"])
+    assert kept["score"]["value"] == pytest.approx(record["metrics"]["accuracy"]["value"])
+    assert "from a probability of" in str(found.report)
+    page = found.report.html()
+    assert "sensitivity&gt;=0.95" in page
+    assert "10.1177/0272989X06295361" in page
+
+
+def test_what_cannot_be_decided_is_refused_before_any_work(
+    write_photos: WritePhotos, tmp_path: Path
+) -> None:
+    folder = write_photos(tmp_path / "three", {k: range(4) for k in ("disc", "square", "stripes")})
+    with pytest.raises(UsageError) as caught:
+        fit(folder, at="sens>=0.9", **QUICK)
+    told = "\n".join(caught.value.mistakes)
+    assert "3 classes an operating point needs the class" in told
+    assert "is no operating point" in told
+    with pytest.raises(UsageError, match="'dog' is not one of the classes"):
+        fit(folder, positive="dog", **QUICK)

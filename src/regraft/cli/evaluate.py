@@ -7,9 +7,11 @@ import typer
 
 from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import (
+    At,
     Group,
     Label,
     PathColumn,
+    Positive,
     Root,
     Source,
     Text,
@@ -33,6 +35,8 @@ def evaluate(
     path_column: PathColumn = None,
     text: Text = None,
     root: Root = None,
+    at: At = None,
+    positive: Positive = None,
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write a report: FILE.html or FILE.json"),
@@ -56,6 +60,8 @@ def evaluate(
         text=text,
         root=root,
         heat_maps=heat_maps,
+        at=at,
+        positive=positive,
         progress=voice.progress,
     )
     voice.print(found.table(voice.width))

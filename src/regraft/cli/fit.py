@@ -8,12 +8,14 @@ import typer
 from regraft.cli import outputs
 from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import (
+    At,
     Backbones,
     Engine,
     Group,
     Label,
     Licences,
     PathColumn,
+    Positive,
     Root,
     Seed,
     Size,
@@ -104,6 +106,8 @@ def fit(
     text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
+    at: At = None,
+    positive: Positive = None,
     strategy: Strategies = None,
     log: Logs = None,
     resume: Resume = False,
@@ -129,6 +133,8 @@ def fit(
             text=text,
             root=None if root is None else str(root),
             split=split_column,
+            at=at,
+            positive=positive,
             strategy=several(strategy),
             log=several(log),
             **training,

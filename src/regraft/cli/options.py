@@ -47,6 +47,23 @@ Root = Annotated[
         metavar="FOLDER", help="Folder that a manifest's files are in; by default its own."
     ),
 ]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="POINT",
+        help="Operating point, such as 'sensitivity>=0.95', 'ppv>=0.8', youden or "
+        "'probability>=0.3': chosen on answers that were not learned from; by default the most "
+        "probable class is the answer.",
+    ),
+]
+Positive = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS",
+        help="Class that --at and the decision curve are about; of two classes the second.",
+    ),
+]
 SplitColumn = Annotated[
     str | None,
     typer.Option(metavar="COLUMN", help="Column that names train, validation or test."),

@@ -9,19 +9,25 @@ Where every answer is right the interval of the accuracy is the point 1, however
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from regraft.evaluation.metrics import PER_CLASS, class_count, name_mistakes, select
+from regraft.errors import UsageError
+from regraft.evaluation.metrics import (
+    PER_CLASS,
+    ZERO_WITHOUT,
+    class_count,
+    name_mistakes,
+    select,
+)
 from regraft.evaluation.weighted import Array, Examples, FloatArray, IntArray, Weighted
 
 CHUNK = 2**19  # weights held at a time: 4 MiB, about what a second-level cache keeps
 FEWEST = 16  # resamples in a chunk however many the examples: the sums need rows to work on
 COUNTED = ("accuracy", "top5_accuracy")  # plain shares of the examples
-BOOTSTRAPPED = ("precision", "recall", "f1")  # of the per-class metrics
 
 Statistics = Callable[[Weighted], FloatArray]
 
@@ -77,6 +83,7 @@ def bootstrap(
     confidence: float = 0.95,
     seed: int,
     groups: npt.ArrayLike | None = None,
+    decided: npt.ArrayLike | None = None,
 ) -> dict[str, Interval]:
     """Metrics by name, each with its interval.
 
@@ -87,6 +94,7 @@ def bootstrap(
     confidence     share of the resamples that the interval spans, in (0, 1)
     seed           same seed, same resamples, whatever the metrics
     groups         (n,) what each example belongs to; whole groups are drawn
+    decided        (n,) classes that were answered; None: the most probable ones
 
     Resamples on which a metric is not defined are left out. The interval always holds the value:
     where resampling shifts a metric (it raises the calibration error and lowers the worst-class
@@ -97,7 +105,7 @@ def bootstrap(
     """
     mistakes = name_mistakes(metrics, class_count(probabilities))
     mistakes += _mistakes(np.size(labels), resamples, confidence, seed, groups)
-    examples = Examples.of(labels, probabilities, *mistakes)
+    examples = Examples.of(labels, probabilities, *mistakes, decided=decided)
     rows = select(metrics, examples.classes)
     plan = Resampling(_units(groups, len(examples.labels)), resamples, confidence, seed)
 
@@ -107,7 +115,8 @@ def bootstrap(
     points = statistics(Weighted.plain(examples))[0]
     found = _intervals(points, plan.draws(examples, statistics), plan)
     named = {row.name: interval for row, interval in zip(rows, found, strict=True)}
-    return named | {n: _exact(named[n], plan) for n in COUNTED if n in named}
+    units = int(plan.units.max()) + 1
+    return named | {n: _exact(named[n], units, plan) for n in COUNTED if n in named}
 
 
 def bootstrap_per_class(
@@ -118,23 +127,68 @@ def bootstrap_per_class(
     confidence: float = 0.95,
     seed: int,
     groups: npt.ArrayLike | None = None,
+    decided: npt.ArrayLike | None = None,
 ) -> list[dict[str, Interval]]:
-    """A row per class: precision, recall and f1, each with its interval; see `bootstrap`.
+    """A row per class: the metrics of PER_CLASS, each with its interval; see `bootstrap`.
 
-    The values are those of `metrics.per_class`: 0 where there is nothing to divide by. Such
-    resamples are left out, so a class that is absent has unknown (NaN) ends.
+    The values are those of `metrics.per_class`. Resamples without anything to divide by are left
+    out, so a class that is absent has unknown (NaN) ends. A share of none or of all of what it
+    divides by gets the exact binomial end, over the groups where there are some.
     """
     mistakes = _mistakes(np.size(labels), resamples, confidence, seed, groups)
-    examples = Examples.of(labels, probabilities, *mistakes)
+    examples = Examples.of(labels, probabilities, *mistakes, decided=decided)
     plan = Resampling(_units(groups, len(examples.labels)), resamples, confidence, seed)
-    names = list(BOOTSTRAPPED)
+    names = list(PER_CLASS)
 
-    def statistics(s: Weighted) -> FloatArray:  # (B, 3 c), classes in the outer order
+    def statistics(s: Weighted) -> FloatArray:  # (B, m c), classes in the outer order
         return np.stack([PER_CLASS[name](s) for name in names], axis=2).reshape(len(s.total), -1)
 
-    points = np.nan_to_num(statistics(Weighted.plain(examples))[0])
-    found = iter(_intervals(points, plan.draws(examples, statistics), plan))
-    return [{name: next(found) for name in names} for _ in range(examples.classes)]
+    points = statistics(Weighted.plain(examples))[0].reshape(-1, len(names))
+    for column in map(names.index, ZERO_WITHOUT):
+        points[:, column] = np.nan_to_num(points[:, column])
+    found = iter(_intervals(points.ravel(), plan.draws(examples, statistics), plan))
+    rows = [{name: next(found) for name in names} for _ in range(examples.classes)]
+    return [row | _exact_shares(row, examples, k, plan) for k, row in enumerate(rows)]
+
+
+# Per-class shares → which examples they are shares of: by whether each is the class (m,) and was
+# predicted as it (p,).
+SHARES_OF: Mapping[str, Callable[[Array, Array], Array]] = {
+    "precision": lambda m, p: p,
+    "recall": lambda m, p: m,
+    "specificity": lambda m, p: ~m,
+    "npv": lambda m, p: ~p,
+}
+
+
+def _exact_shares(
+    row: dict[str, Interval], examples: Examples, k: int, plan: Resampling
+) -> dict[str, Interval]:
+    member, predicted = examples.labels == k, examples.predicted == k
+    counted = {name: of(member, predicted) for name, of in SHARES_OF.items()}
+    return {
+        name: _exact(row[name], len(np.unique(plan.units[some])), plan)
+        for name, some in counted.items()
+        if some.any()
+    }
+
+
+def resampled(
+    examples: Examples,
+    statistics: Statistics,
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+    groups: npt.ArrayLike | None,
+) -> list[Interval]:
+    """An interval for each of the m statistics (B, m) of examples; see `bootstrap`."""
+    n = len(examples.labels)
+    if mistakes := _mistakes(n, resamples, confidence, seed, groups):
+        raise UsageError(*mistakes)
+    plan = Resampling(_units(groups, n), resamples, confidence, seed)
+    points = statistics(Weighted.plain(examples))[0]
+    return _intervals(points, plan.draws(examples, statistics), plan)
 
 
 def _intervals(points: FloatArray, draws: FloatArray, plan: Resampling) -> list[Interval]:
@@ -146,9 +200,8 @@ def _intervals(points: FloatArray, draws: FloatArray, plan: Resampling) -> list[
     return [Interval(*map(float, row)) for row in zip(*ends, strict=True)]
 
 
-def _exact(interval: Interval, plan: Resampling) -> Interval:
-    """Clopper and Pearson's end for a share of none or of all, where resamples cannot differ."""
-    n = int(plan.units.max()) + 1
+def _exact(interval: Interval, n: int, plan: Resampling) -> Interval:
+    """Clopper and Pearson's end for a share of none or of all n, where resamples cannot differ."""
     if n == 1 or interval.value not in (0.0, 1.0):
         return interval
     far = ((1 - plan.confidence) / 2) ** (1 / n)

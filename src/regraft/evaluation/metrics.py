@@ -6,11 +6,13 @@ weights of one; a bootstrap resample is the one weighted by how often each examp
 
 Conventions are scikit-learn's, with ``zero_division=0``:
 
-* the prediction is the class with the highest probability, the first one among equals;
+* the prediction is the class with the highest probability, the first one among equals, unless
+  `decided` says otherwise (an operating point, `regraft.evaluation.operating`);
 * macro averages of precision, recall and F1 run over the classes that occur in the labels or in
   the predictions; balanced accuracy and worst-class recall over those that occur in the labels;
-* AUROC averages run over the classes that have both positives and negatives. scikit-learn refuses
-  labels that lack a class; here that class is left out. With no class left the value is NaN;
+* AUROC averages run over the classes that have both positives and negatives, those of the average
+  precision over the classes that have positives. scikit-learn refuses labels that lack a class, or
+  counts them as 0; here that class is left out. With no class left the value is NaN;
 * ties at the fifth place of top-5 accuracy go to the first class, as in the prediction
   (scikit-learn: to the last).
 
@@ -65,9 +67,36 @@ def auroc(s: Weighted) -> FloatArray:
     return s.areas
 
 
+def specificity(s: Weighted) -> FloatArray:
+    """Of what is not the class, the share that was not predicted so."""
+    others = s.total[:, None] - s.support
+    return ratio(others - (s.predicted - s.hits), others)
+
+
+def npv(s: Weighted) -> FloatArray:
+    """Of what was not predicted as the class, the share that is not."""
+    refused = s.total[:, None] - s.predicted
+    return ratio(refused - (s.support - s.hits), refused)
+
+
+def average_precision(s: Weighted) -> FloatArray:
+    """Area under the curve of precision over recall, by steps (no interpolation)."""
+    return s.average_precisions
+
+
+# Recall is the sensitivity of a class against the rest, precision its positive predictive value.
 PER_CLASS: Mapping[str, Weighting] = MappingProxyType(
-    {"precision": precision, "recall": recall, "f1": f1, "auroc": auroc}
+    {
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "auroc": auroc,
+        "specificity": specificity,
+        "npv": npv,
+        "average_precision": average_precision,
+    }
 )
+ZERO_WITHOUT = ("precision", "recall", "f1")  # 0 where there is nothing to divide by
 
 
 # Of the whole: (B,). The table below says in words what each one is.
@@ -103,6 +132,12 @@ def auroc_macro(s: Weighted) -> FloatArray:
 def auroc_weighted(s: Weighted) -> FloatArray:
     areas = _one_vs_rest(s)
     return _average(areas, np.where(np.isnan(areas), 0, s.support[:, -areas.shape[1] :]))
+
+
+def average_precision_macro(s: Weighted) -> FloatArray:
+    two = s.examples.classes == 2
+    found = s.average_precisions[:, 1:] if two else s.average_precisions
+    return _average(found, ~np.isnan(found))
 
 
 def log_loss(s: Weighted) -> FloatArray:
@@ -186,6 +221,9 @@ _ROWS = (
            "mean one-vs-rest area under the ROC curve; with two classes that of class 1"),
     Metric("auroc_weighted", "AUROC (weighted)", auroc_weighted, True, "probabilities",
            "one-vs-rest area under the ROC curve, classes weighted by their examples"),
+    Metric("average_precision_macro", "Average precision (macro)", average_precision_macro, True,
+           "probabilities",
+           "mean one-vs-rest area under precision over recall; with two classes that of class 1"),
     Metric("log_loss", "Log loss", log_loss, False, "probabilities",
            "mean negative log-likelihood of the labels, in nats"),
     Metric("brier", "Brier score", brier, False, "probabilities",
@@ -212,31 +250,38 @@ def select(names: Sequence[str] | None, classes: int) -> list[Metric]:
 
 
 def measure(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, metrics: Sequence[str] | None = None
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    *,
+    metrics: Sequence[str] | None = None,
+    decided: npt.ArrayLike | None = None,
 ) -> dict[str, float]:
     """Metrics by name, of labels (n,) and probabilities (n, c) that add up to one.
 
     metrics  names from `METRICS`; None: all that apply to c classes
+    decided  (n,) classes that were answered; None: the most probable ones
 
     NaN where a metric is not defined (AUROC when all labels are of one class).
     Raises `UsageError`.
     """
     mistakes = name_mistakes(metrics, class_count(probabilities))
-    examples = Examples.of(labels, probabilities, *mistakes)
+    examples = Examples.of(labels, probabilities, *mistakes, decided=decided)
     s = Weighted.plain(examples)
     return {row.name: float(row.function(s)[0]) for row in select(metrics, examples.classes)}
 
 
-def per_class(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> list[dict[str, float]]:
-    """A row per class: precision, recall, f1, auroc and support (an int).
+def per_class(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, decided: npt.ArrayLike | None = None
+) -> list[dict[str, float]]:
+    """A row per class: the metrics of PER_CLASS, one-vs-rest, and support (an int).
 
-    Precision, recall and F1 are 0 where there is nothing to divide by (see support); AUROC is
-    one-vs-rest on the class's own column, NaN where the class is absent or the only one.
+    Precision, recall and F1 are 0 where there is nothing to divide by (see support), the others
+    NaN: AUROC where the class is absent or the only one, NPV where all were predicted as the class.
     Raises `UsageError`.
     """
-    s = Weighted.plain(Examples.of(labels, probabilities))
+    s = Weighted.plain(Examples.of(labels, probabilities, decided=decided))
     columns = {name: of(s)[0] for name, of in PER_CLASS.items()}
-    columns |= {name: np.nan_to_num(columns[name]) for name in ("precision", "recall", "f1")}
+    columns |= {name: np.nan_to_num(columns[name]) for name in ZERO_WITHOUT}
     return [
         {name: float(column[k]) for name, column in columns.items()} | {"support": int(support)}
         for k, support in enumerate(s.support[0])

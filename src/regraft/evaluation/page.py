@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from regraft.evaluation import charts
 from regraft.evaluation.charts import Axis, Level, Point, Series
+from regraft.evaluation.decisions import deciding
 from regraft.evaluation.report import (
     SHARES,
     UNKNOWN,
@@ -76,6 +77,7 @@ SECTIONS = (
     Section("training", "How training went", ("training",)),
     Section("confusion", "What it confuses", ("confusion",)),
     Section("classes", "Class by class", ("per_class",)),
+    Section("decisions", "One class against the rest", ("operating_point", "decisions")),
     Section("confidence", "How far to trust its confidence", ("reliability", "conformal")),
     Section("mistakes", "Its worst mistakes", ("mistakes",)),
     Section("looked", "Where it looked", ("looked",)),
@@ -100,6 +102,7 @@ def report_page(record: Mapping[str, Any]) -> str:
         elsewhere=tried_elsewhere(record),
         sections=[s for s in SECTIONS if any(key in record for key in s.keys)],
         key_metrics=[name for name in KEY_METRICS if name in record["metrics"]],
+        deciding=deciding(record),
         training=[_run(run) for run in record.get("training") or ()],
         mistakes=[pictures.of(row) for row in record.get("mistakes") or ()],
         looked=[pictures.of(row, "heatmap") for row in _wrong_first(record.get("looked") or ())],

@@ -26,6 +26,7 @@ SHARES = frozenset(  # metrics that people read as a percentage
         "recall_macro",
         "precision_weighted",
         "recall_weighted",
+        *("recall", "precision", "specificity", "npv"),
     }
 )
 REQUIRED = ("metrics", "classes", "split")
@@ -53,8 +54,12 @@ class Report:
         split          name and n (of the part that was measured), source (given or made), how,
                        seed, counts {train | validation | test: {class: n}}
         metrics        {name: interval + title, higher_is_better, definition}
-        per_class      [{class, support, precision, recall, f1, auroc, and of the first three
-                       …_low and …_high}]
+        notice         what must be said before all else
+        per_class      [{class, support, precision, recall, f1, auroc, specificity, npv,
+                       average_precision, and of each but the support …_low and …_high}]
+        operating_point  what `operating.OperatingPoint` holds: all figures are of answers at it
+        decisions      positive (the class), named (by the user), prevalence, points [{threshold,
+                       value, low, high, all}]: see `net_benefit.decision_curve`
         confusion      [[n]], a row per true class, a column per predicted one
         reliability    [{low, high, confidence, accuracy, count}], a row per bin of confidence
         temperature    what the scores were divided by
@@ -124,6 +129,8 @@ class Report:
             console.print(str(headline(self.record)), markup=False, highlight=False)
             for table in _tables(self.record):
                 console.print(table)
+            if self.record.get("notice"):
+                console.print(visible(self.record["notice"]), markup=False, highlight=False)
         lines = capture.get().replace("\u202f", " ").splitlines()
         return "\n".join(line.rstrip() for line in lines)
 
@@ -259,8 +266,28 @@ def _tables(record: Mapping[str, Any]) -> Iterator[Any]:
     if record.get("tried"):
         columns = ["", "tried", "accuracy", "95 % interval", "leave-one-out", "time"]
         yield _table(columns, [_tried_row(row) for row in record["tried"]], texts=2)
+    yield from _deciding(record)
     columns = ["metric", "value", "95 % interval"]
     yield _table(columns, [_metric_row(*item) for item in record["metrics"].items()], texts=1)
+
+
+def _deciding(record: Mapping[str, Any]) -> Iterator[Any]:
+    """The class that the decisions are about, where there is one."""
+    from regraft.evaluation.decisions import deciding
+
+    if (told := deciding(record)) is None:
+        return
+    point, row = told["point"], told["row"]
+    at = f" from a probability of {share(point['threshold'])} ({point['asked']})" if point else ""
+    columns = [f"{clipped(told['positive'])}{at}", "value", "95 % interval"]
+    ends = ("low", "high")
+    rows = [
+        _metric_row(
+            key, {"title": title, "value": row.get(key)} | {e: row.get(f"{key}_{e}") for e in ends}
+        )
+        for key, (title, _) in told["figures"].items()
+    ]
+    yield _table(columns, rows, texts=1)
 
 
 def _tried_row(row: Mapping[str, Any]) -> list[str]:

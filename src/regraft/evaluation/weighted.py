@@ -43,25 +43,36 @@ class Examples:
     labels         (n,) class numbers
     probabilities  (n, c), rows add up to one
     resolution     smallest probability the log loss believes in: the epsilon of the dtype given
+    decided        (n,) class that was answered; None: the most probable one
     """
 
     labels: IntArray
     probabilities: FloatArray
     resolution: float = float(np.finfo(np.float64).eps)
+    decided: IntArray | None = None
 
     @classmethod
-    def of(cls, labels: npt.ArrayLike, probabilities: npt.ArrayLike, *others: str) -> "Examples":
+    def of(
+        cls,
+        labels: npt.ArrayLike,
+        probabilities: npt.ArrayLike,
+        *others: str,
+        decided: npt.ArrayLike | None = None,
+    ) -> "Examples":
         """Checked examples.
 
         Raises `UsageError` telling what is wrong with the arrays, and the other mistakes of the
         call that the caller has found.
         """
         y, p = np.asarray(labels), np.asarray(probabilities)
+        d = None if decided is None else np.asarray(decided)
         mistakes = score_mistakes(y, p, "probabilities") or _probability_mistakes(p)
+        mistakes = mistakes or ([] if d is None else _decision_mistakes(d, p))
         if mistakes or others:
             raise UsageError(*mistakes, *others)
         given = p.dtype if p.dtype.kind == "f" else np.dtype(np.float64)
-        return cls(y.astype(np.int64), np.asarray(p, np.float64), float(np.finfo(given).eps))
+        resolution = float(np.finfo(given).eps)
+        return cls(y.astype(np.int64), np.asarray(p, np.float64), resolution, d)
 
     @property
     def classes(self) -> int:
@@ -70,8 +81,10 @@ class Examples:
 
     @cached_property
     def predicted(self) -> IntArray:
-        """(n,) class with the highest probability, the first one among equals."""
-        return self.probabilities.argmax(axis=1)
+        """(n,) the answer: the class with the highest probability, the first one among equals, or
+        what was decided otherwise.
+        """
+        return self.probabilities.argmax(axis=1) if self.decided is None else self.decided
 
     @cached_property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -81,7 +94,7 @@ class Examples:
     @cached_property
     def confidence(self) -> FloatArray:
         """(n,) probability of the predicted class."""
-        return self.probabilities.max(axis=1)
+        return np.take_along_axis(self.probabilities, self.predicted[:, None], axis=1)[:, 0]
 
     @cached_property
     def of_label(self) -> FloatArray:
@@ -153,6 +166,11 @@ class Weighted:
         """(B, c) one-vs-rest area under the ROC curve, NaN without positives or negatives."""
         return np.stack([self._area(ranking) for ranking in self.examples.rankings], axis=1)
 
+    @cached_property
+    def average_precisions(self) -> FloatArray:
+        """(B, c) one-vs-rest mean of the precisions at each positive, NaN without positives."""
+        return np.stack([self._precisions(ranking) for ranking in self.examples.rankings], axis=1)
+
     def mean(self, values: Array) -> FloatArray:
         """(n,) → (B,) weighted means."""
         return values.astype(np.float64) @ self.columns / self.total
@@ -176,6 +194,16 @@ class Weighted:
         midrank = (so_far[r.below] + so_far[r.upto]) / 2
         won = np.einsum("pb,pb->b", own, midrank) - positive**2 / 2
         return ratio(won, positive * (self.total - positive))
+
+    def _precisions(self, r: Ranking) -> FloatArray:
+        """(B,) the sum of precision times the step in recall, over thresholds at the positives."""
+        own = self.columns[r.positives]
+        positive = own.sum(axis=0)
+        member = np.isin(r.order, r.positives)
+        below = self._segment_sums(r.order, r.starts).cumsum(axis=0)[r.below]
+        missed = self._segment_sums(r.order, r.starts, member).cumsum(axis=0)[r.below]
+        precisions = ratio(positive - missed, self.total - below, otherwise=0.0)
+        return ratio(np.einsum("pb,pb->b", own, precisions), positive)
 
     def _segment_sums(self, order: Array, starts: Array, values: Array | None = None) -> FloatArray:
         """Sums of the rows columns[order], times `values`, between neighbouring starts → (s, B).
@@ -203,6 +231,13 @@ def label_mistakes(labels: Array, classes: int, name: str = "labels") -> list[st
     if not len(wrong):
         return []
     return [f"{name}: expected 0 to {classes - 1}, got {labels[wrong[0]]} in row {wrong[0]}"]
+
+
+def _decision_mistakes(decided: Array, probabilities: Array) -> list[str]:
+    """What is wrong with the classes that were answered, in words."""
+    if decided.shape != probabilities.shape[:1]:
+        return [f"decided: expected one per row, ({len(probabilities)},), got {decided.shape}"]
+    return label_mistakes(decided, probabilities.shape[1], "decided")
 
 
 def score_mistakes(labels: Array | None, scores: Array, name: str = "scores") -> list[str]:

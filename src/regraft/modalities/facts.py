@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 THUMB = 32  # side of the fingerprint picture, pixels
+MEDICAL = frozenset({"DICOM", "NIfTI"})  # formats that hold medical pictures
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Facts:
     frames: int
     thumb: npt.NDArray[np.uint8]
     group: str = ""
+
+    @property
+    def medical(self) -> bool:
+        """Whether it is of a format that medicine uses."""
+        return self.format in MEDICAL
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the thumb, as plain data."""

@@ -9,7 +9,7 @@ the same InputSpec, the same engine.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -19,8 +19,9 @@ import numpy.typing as npt
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.store import Store
-from regraft.errors import BundleError
+from regraft.errors import BundleError, UsageError
 from regraft.evaluation.calibration import conformal_sets, softmax
+from regraft.evaluation.operating import Judged, OperatingPoint, choose, positive_class
 from regraft.export.bundle import read_bundle, write_bundle
 from regraft.modalities import modality
 from regraft.progress import Progress
@@ -33,12 +34,14 @@ class Answers(NamedTuple):
 
     scores         (n, c) of the head
     probabilities  (n, c) calibrated
+    decided        (n,) class numbers: the answer of each
     sets           (n, c) bool: the conformal set of each
     unlike         (n,) bool: it looks unlike what the model learned from
     """
 
     scores: npt.NDArray[np.float64]
     probabilities: npt.NDArray[np.float64]
+    decided: npt.NDArray[np.int64]
     sets: npt.NDArray[np.bool_]
     unlike: npt.NDArray[np.bool_]
 
@@ -53,6 +56,8 @@ class Model:
     temperature  turns scores into calibrated probabilities
     threshold    of the conformal sets; infinite where too few examples were learned from
     novelty      tells examples that look unlike those that were learned from
+    operating    where the answer turns to the positive class; None: the most probable class
+    judged       what it said of examples that did not teach it, to choose other such points by
     record       provenance as plain data: recipe, splits, what was tried, leave-one-out ...
     """
 
@@ -65,6 +70,8 @@ class Model:
     record: dict[str, Any]
     modality: str = "image"
     task: str = "classification"
+    operating: OperatingPoint | None = None
+    judged: Judged | None = None
 
     def features(
         self,
@@ -87,12 +94,33 @@ class Model:
                 "is no model; get it again, or make it anew with `regraft fit`"
             )
         scores = self.head.scores(features)
+        probabilities = softmax(scores, self.temperature)
+        point = self.operating
         return Answers(
             scores,
-            softmax(scores, self.temperature),
+            probabilities,
+            probabilities.argmax(1) if point is None else point.decide(probabilities, self.classes),
             conformal_sets(scores, self.threshold),
             self.novelty.unlike(self.head.even_scaling()(features)),
         )
+
+    def at(self, asked: str, positive: str | None = None) -> "Model":
+        """The same model with an operating point, such as ``sensitivity>=0.95``.
+
+        positive  the class that it is about; of two classes the second, if none is named
+
+        It is chosen on examples that did not teach the model, see `evaluation.operating`. Raises
+        UsageError where it cannot be, or where no threshold gives what is asked.
+        """
+        chosen = positive_class(self.classes, positive, asked)
+        if self.judged is None:
+            raise UsageError(
+                "at: the model does not hold the scores that an operating point is chosen on; fit "
+                "it again with this setting"
+            )
+        point = choose(self.judged, self.classes, str(chosen), asked)
+        record = {**self.record, "operating_point": point.to_dict()}
+        return replace(self, operating=point, record=record)
 
     def predict(self, source: Any, **settings: Any) -> "Any":
         """Predictions for a file, a folder, a glob or a list of files; see `regraft.predict`."""

@@ -3,6 +3,7 @@
     model.json             classes, calibration, and per network what `carried` tells of it
     record.json            provenance: recipe, splits, what was tried, findings
     head, novelty          .safetensors
+    judged                 .safetensors: what operating points are chosen on; may be absent
     backbone-N             .safetensors: weights; -config.json where the architecture needs one,
                            -tokenizer.json where it reads texts
 
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from regraft.backbones.sources import SOURCES
 from regraft.backbones.weights import row_file, weight_file
 from regraft.errors import BundleError, RegraftError, UsageError
+from regraft.evaluation.operating import HELD_BACK, LEFT_OUT, Judged, OperatingPoint
 from regraft.export.bundle import Bundle
 from regraft.modalities import modality
 from regraft.model.carried import ToldNetwork, extractor_of, refusals, told_of
@@ -59,6 +61,7 @@ def pack(model: "Model") -> Parts:
             "temperature": model.temperature,
             "threshold": None if math.isinf(model.threshold) else model.threshold,
             "backbones": [told_of(one) for one in model.extractors],
+            **_told_points(model),
         },
         "record": model.record,
     }
@@ -72,7 +75,19 @@ def pack(model: "Model") -> Parts:
             vocabulary = row_file(one.row, one.row.tokenizer)
             documents[f"backbone-{i}-tokenizer"] = json.loads(vocabulary.read_bytes())
     tensors = {"head": model.head.tensors(), "novelty": model.novelty.tensors()}
+    if (kept := model.judged) is not None:
+        tensors |= {"judged": {"probabilities": kept.probabilities, "labels": kept.labels}}
     return documents, tensors, files
+
+
+def _told_points(model: "Model") -> dict[str, Any]:
+    """What model.json says of operating points; nothing where there is nothing to say."""
+    told: dict[str, Any] = {}
+    if model.judged is not None:
+        told["judged_by"] = model.judged.how
+    if model.operating is not None:
+        told["operating"] = model.operating.to_dict()
+    return told
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,8 @@ class ToldModel:
     temperature: float
     threshold: float | None
     backbones: tuple[ToldNetwork, ...]
+    judged_by: str | None = None
+    operating: OperatingPoint | None = None
 
 
 def unpack(bundle: Bundle) -> dict[str, Any]:
@@ -93,6 +110,8 @@ def unpack(bundle: Bundle) -> dict[str, Any]:
     head, novelty = bundle.tensors("head"), bundle.tensors("novelty")
     _refuse(bundle, [*misfits(ToldModel, told, "model."), *_wrong_record(record)])
     _refuse(bundle, [*_wrong_model(told), *_wrong_head(head, told), *_wrong_novelty(novelty, head)])
+    judged = None if told.get("judged_by") is None else bundle.tensors("judged")
+    _refuse(bundle, [*_wrong_point(told), *_wrong_judged(judged, len(told["classes"]))])
     try:
         extractors = [extractor_of(bundle, i, b) for i, b in enumerate(told["backbones"])]
     except BundleError:
@@ -110,6 +129,8 @@ def unpack(bundle: Bundle) -> dict[str, Any]:
         "head": Head.from_tensors(head),
         "novelty": Novelty.from_tensors(novelty),
         "record": record,
+        "judged": None if judged is None else Judged(told["judged_by"], **judged),
+        "operating": OperatingPoint(**told["operating"]) if told.get("operating") else None,
     }
 
 
@@ -147,10 +168,35 @@ def _wrong_model(told: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _wrong_point(told: dict[str, Any]) -> Iterator[str]:
+    if (how := told.get("judged_by")) not in (None, LEFT_OUT, HELD_BACK):
+        yield f"model.judged_by: {how!r:.60} is neither {LEFT_OUT!r} nor {HELD_BACK!r}"
+    point = told.get("operating")
+    if point is not None and point["positive"] not in told["classes"]:
+        yield f"model.operating.positive: {point['positive']!r:.60} is none of the classes"
+    if point is not None and not 0 <= point["threshold"] <= 1:
+        yield f"model.operating.threshold: expected 0 to 1, got {point['threshold']}"
+
+
+def _wrong_judged(judged: Tensors | None, classes: int) -> Iterator[str]:
+    if judged is None:
+        return
+    sizes = {"c": classes, "m": len(np.atleast_1d(judged.get("labels", ())))}
+    if mistakes := list(_wrong_arrays("judged", judged, JUDGED, sizes)):
+        yield from mistakes
+    elif ((judged["probabilities"] < 0) | (judged["probabilities"] > 1)).any():
+        yield "judged.probabilities: expected numbers from 0 to 1"
+    elif ((judged["labels"] < 0) | (judged["labels"] >= classes)).any():
+        yield "judged.labels: expected numbers of classes"
+
+
 # Parts of the record that are read again, and what they are.
 RECORD: dict[str, type] = {
     "name": str,
-    **dict.fromkeys(("recipe", "chosen", "split", "examples", "leave_one_out"), dict),
+    "notice": str,
+    **dict.fromkeys(
+        ("recipe", "chosen", "split", "examples", "leave_one_out", "operating_point"), dict
+    ),
     **dict.fromkeys(("backbones", "learned", "tried", "reproduce"), list),
 }
 ITEMS: dict[str, type] = {"backbones": dict, "learned": str, "tried": dict, "reproduce": str}
@@ -203,6 +249,10 @@ KERNEL_PART = {
     "points": _Array("f", ("e", "m")),
     "coefficients": _Array("f", ("m", "c")),
 }
+
+
+# m examples, c classes
+JUDGED = {"probabilities": _Array("f", ("m", "c")), "labels": _Array("i", ("m",))}
 
 
 def _wrong_head(head: Tensors, told: dict[str, Any]) -> Iterator[str]:

@@ -40,7 +40,8 @@ class Prediction:
     """The answer for one example.
 
     file         as the user named it; a text that is no file: itself
-    label        most probable class; None where the file cannot be read
+    label        the answer: the most probable class, or that of the model's operating point; None
+                 where the file cannot be read
     probability  calibrated, of that class
     top          the most probable classes with their probabilities
     set          conformal set: classes that cannot be ruled out at the model's coverage
@@ -205,11 +206,11 @@ def _answers(
 
 def _prediction(model: Model, name: str, answers: Answers, i: int, top: int) -> Prediction:
     p, classes = answers.probabilities[i], model.classes
-    order = np.argsort(-p, kind="stable")
+    order, answer = np.argsort(-p, kind="stable"), answers.decided[i]
     return Prediction(
         file=name,
-        label=classes[order[0]],
-        probability=float(p[order[0]]),
+        label=classes[answer],
+        probability=float(p[answer]),
         top=tuple((classes[k], float(p[k])) for k in order[:top]),
         set=tuple(classes[k] for k in order if answers.sets[i, k]),
         unlike=bool(answers.unlike[i]),

@@ -13,10 +13,11 @@ import numpy as np
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.features import Pass
 from regraft.evaluation.calibration import fit_temperature
+from regraft.evaluation.operating import HELD_BACK
 from regraft.verbs.choosing import largest_share, mixed_answer, stacked, weight_candidates
 from regraft.verbs.lessons import Lessons
 from regraft.verbs.planning import Planned
-from regraft.verbs.rungs import HELD_BACK, Judged, Rung, features_of
+from regraft.verbs.rungs import Judged, Rung, features_of
 
 if TYPE_CHECKING:
     from regraft.training.averaging import State

@@ -162,6 +162,8 @@ def _useless(recipe: Recipe) -> Iterator[str]:
         yield "strategy: is for fit; a comparison has strategies"
     if recipe.log:
         yield "log: is for fit; the record of a comparison has all curves"
+    if recipe.at is not None or recipe.positive is not None:
+        yield "at, positive: are for fit; a comparison is of the most probable classes"
     if recipe.coverage != Recipe.coverage:
         yield "coverage: is for fit: a comparison makes no sets"
     if recipe.rate == FIND:
@@ -208,7 +210,8 @@ class _Comparison:
         check_learnable(listed)
         self.kind = modality(listed.modality)
         self.row = networks(r, self.kind.views, self.kind.inputs)[0]
-        refuse_wrong_settings(r.changed(strategy=tuple(strategies)), self.kind, [self.row])
+        trained = r.changed(strategy=tuple(strategies))
+        refuse_wrong_settings(trained, self.kind, [self.row], listed.classes)
         return listed
 
     def _read(self, listed: Dataset) -> None:

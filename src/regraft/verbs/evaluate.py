@@ -19,6 +19,8 @@ from regraft.errors import DataError, UsageError
 from regraft.evaluation.calibration import reliability
 from regraft.evaluation.intervals import Interval, bootstrap, bootstrap_per_class
 from regraft.evaluation.metrics import METRICS, confusion_matrix, per_class
+from regraft.evaluation.net_benefit import decision_curve
+from regraft.evaluation.operating import positive_class
 from regraft.evaluation.report import Report
 from regraft.model.model import Answers, Model
 from regraft.progress import Progress
@@ -29,6 +31,10 @@ from regraft.verbs.shown import thumbnail
 SHOWN = 24  # worst mistakes as pictures
 SHOWN_UNLIKE = 8
 
+NOT_A_DEVICE = (
+    "Not a medical device: a tool for research and teaching, not examined or approved by anybody "
+    "for diagnosis or treatment. Nothing that it says may decide over a patient."
+)
 LIMITS = (
     "The figures hold for examples like those measured here; other cameras, places or times can be "
     "harder.",
@@ -51,6 +57,8 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     heat_maps: bool = False,
+    at: str | None = None,
+    positive: str | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -59,6 +67,10 @@ def evaluate(
     data   a Dataset (all its labelled rows are measured) or a source for `regraft.load`
     split  part to measure on; None: for a source that has parts, the held-out one
     heat_maps  show where the network looked on some pictures; takes some seconds more
+    at     operating point to measure at, such as ``sensitivity>=0.95``: chosen on the examples that
+           the model was judged by when it was fitted, none of these; None: the model's own
+    positive  class that it and the decision curve are about; None: the model's own, or of two
+           classes the second
 
     Raises UsageError for a class that the model does not know or a part that is not there,
     DataError where nothing can be measured.
@@ -68,11 +80,13 @@ def evaluate(
         data, split, label=label, path_column=path_column, text=text, group=group, root=root
     )
     examples = _same_classes(model, examples)
+    chosen = positive_class(model.classes, positive, at)
+    model = model if at is None else model.at(at, chosen)
     seen = model.features(examples.table["path"].to_list(), store=store, progress=progress)
     notes: dict[str, Any] = {}
     if split is None and examples.split_source != "given" and not isinstance(data, Dataset):
         examples, seen, notes = _not_learned(model, examples, seen)
-    record = measure(model, examples, seen, resamples=resamples, seed=seed)
+    record = measure(model, examples, seen, resamples=resamples, seed=seed, positive=positive)
     shown = {"looked": looked(model, examples, seen)} if heat_maps else {}
     return Report(record | _provenance(model) | notes | shown)
 
@@ -132,9 +146,18 @@ def _same_classes(model: Model, examples: Dataset) -> Dataset:
 
 
 def measure(
-    model: Model, examples: Dataset, seen: Pass, *, resamples: int = 1000, seed: int = 0
+    model: Model,
+    examples: Dataset,
+    seen: Pass,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    positive: str | None = None,
 ) -> dict[str, Any]:
-    """The report's record of a model on labelled examples whose features are there."""
+    """The report's record of a model on labelled examples whose features are there.
+
+    positive  class of the decision curve; None: that of the operating point, else the second of two
+    """
     readable = np.array([i not in seen.verdicts for i in range(len(examples))])
     if not readable.any() or seen.features is None:
         raise DataError("there is nothing to measure on: no file can be read")
@@ -146,6 +169,8 @@ def measure(
     groups = _groups(examples, rows)
     probabilities = answers.probabilities
     settings: dict[str, Any] = {"resamples": resamples, "seed": seed, "groups": groups}
+    curve = _decisions(model, positive, labels, probabilities, settings)
+    settings["decided"] = answers.decided
     name = _part_name(examples)
     return {
         "title": _title(model, examples),
@@ -157,8 +182,9 @@ def measure(
         "split": {**model.record.get("split", {}), "name": name, "n": len(labels)},
         "metrics": _metrics(labels, probabilities, settings),
         "per_class": _per_class(model, labels, probabilities, settings),
-        "confusion": _confusion(labels, probabilities, model),
+        "confusion": _confusion(labels, answers, model),
         "reliability": reliability(labels, probabilities),
+        **curve,
         "temperature": model.temperature,
         "conformal": _conformal(model, labels, answers, settings),
         "mistakes": _mistakes(model, labels, answers, files, paths),
@@ -167,6 +193,7 @@ def measure(
             {"file": examples.table["id"][i], "reason": v.reason} for i, v in seen.verdicts.items()
         ],
         "limits": list(LIMITS),
+        **_notice(model, seen),
     }
 
 
@@ -190,6 +217,35 @@ def _groups(examples: Dataset, rows: Any) -> Any:
     return found if found.max() else None
 
 
+def _notice(model: Model, seen: Pass) -> dict[str, str]:
+    """What must be said of a model that learned from medical files, or is measured on some."""
+    told = str(model.record.get("notice") or notice_of(seen))
+    return {"notice": told} if told else {}
+
+
+def notice_of(seen: Pass) -> str:
+    """What must be said of a model of these examples; empty: nothing."""
+    return NOT_A_DEVICE if any(facts.medical for facts in seen.facts.values()) else ""
+
+
+def _decisions(
+    model: Model,
+    positive: str | None,
+    labels: Any,
+    probabilities: Any,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """The operating point and the decision curve, where there is a class that they are about."""
+    point = model.operating
+    told = {} if point is None else {"operating_point": point.to_dict()}
+    named = positive or (None if point is None else point.positive)
+    chosen = positive_class(model.classes, named, None)
+    if chosen is None:
+        return told
+    curve = decision_curve(labels, probabilities, model.classes.index(chosen), **settings)
+    return {**told, "decisions": {"positive": chosen, "named": named is not None, **curve}}
+
+
 def _metrics(labels: Any, probabilities: Any, settings: dict[str, Any]) -> dict[str, Any]:
     found = bootstrap(labels, probabilities, **settings)
     return {
@@ -206,7 +262,7 @@ def _metrics(labels: Any, probabilities: Any, settings: dict[str, Any]) -> dict[
 def _per_class(
     model: Model, labels: Any, probabilities: Any, settings: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    points = per_class(labels, probabilities)
+    points = per_class(labels, probabilities, settings["decided"])
     intervals = bootstrap_per_class(labels, probabilities, **settings)
     out = []
     for name, point, interval in zip(model.classes, points, intervals, strict=True):
@@ -220,8 +276,8 @@ def _per_class(
     return out
 
 
-def _confusion(labels: Any, probabilities: Any, model: Model) -> list[list[int]]:
-    table = confusion_matrix(labels, probabilities.argmax(1), len(model.classes))
+def _confusion(labels: Any, answers: Answers, model: Model) -> list[list[int]]:
+    table = confusion_matrix(labels, answers.decided, len(model.classes))
     return [[int(n) for n in row] for row in table]
 
 
@@ -232,7 +288,8 @@ def _conformal(
     # Coverage is an accuracy: of the claim "the truth is in the set".
     claims = np.stack([1.0 - holds, holds.astype(float)], 1)
     ones = np.ones(len(labels), int)
-    covered = bootstrap(ones, claims, metrics=["accuracy"], **settings)["accuracy"]
+    asked = {name: value for name, value in settings.items() if name != "decided"}
+    covered = bootstrap(ones, claims, metrics=["accuracy"], **asked)["accuracy"]
     return {
         "target": model.record.get("recipe", {}).get("coverage", 0.9),
         "coverage": Interval(covered.value, covered.low, covered.high).to_dict(),
@@ -245,15 +302,16 @@ def _mistakes(
     model: Model, labels: Any, answers: Answers, files: Sequence[str], paths: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The most confident wrong answers first."""
-    p = answers.probabilities
-    wrong = np.flatnonzero(p.argmax(1) != labels)
-    worst = wrong[np.argsort(-p[wrong].max(1), kind="stable")][:SHOWN]
+    p, answer = answers.probabilities, answers.decided
+    sure = p[np.arange(len(p)), answer]
+    wrong = np.flatnonzero(answer != labels)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN]
     return [
         {
             "file": files[i],
             "label": model.classes[labels[i]],
-            "predicted": model.classes[p[i].argmax()],
-            "probability": float(p[i].max()),
+            "predicted": model.classes[answer[i]],
+            "probability": float(sure[i]),
             "top": [[model.classes[k], float(p[i, k])] for k in np.argsort(-p[i])[:3]],
             "thumbnail": thumbnail(model.modality, paths[i]),
         }

@@ -158,7 +158,7 @@ class _Run:
         """The networks to try; what cannot be obeyed is refused here, before any work."""
         self._list(source)
         networks_to_try = networks(self.recipe, self.kind.views, self.kind.inputs)
-        refuse_wrong_settings(self.recipe, self.kind, networks_to_try)
+        refuse_wrong_settings(self.recipe, self.kind, networks_to_try, self.dataset.classes)
         return networks_to_try
 
     def run(self, networks_to_try: Sequence[CatalogRow]) -> Fitted:
@@ -348,12 +348,13 @@ class _Run:
         """Read the held-out part, for the first and only time."""
         held = _held_out(data)
         place = positions(data, held)
-        settings = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
+        asked = ("resamples", "seed", "positive")
+        settings = {name: getattr(self.recipe, name) for name in asked}
         measured = measure(model, held, rows(best.seen, place), **settings)
         if self.training:  # the network is in memory then
             measured["looked"] = looked(model, held, rows(best.seen, place))
         told = model.record
-        told["tried"] = tried(rungs, best, learning, place, data, self.recipe, self.store)
+        told["tried"] = tried(rungs, best, model, learning, place, data, self.recipe, self.store)
         told["timings"] = {stage: round(spent, 3) for stage, spent in self.timings.items()}
         own = {
             k: v

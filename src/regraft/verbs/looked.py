@@ -22,10 +22,11 @@ def looked(model: Model, examples: Dataset, seen: Pass) -> list[dict[str, Any]]:
     from regraft.model.looking import overlay, plain, prepared, where_it_looked
 
     readable = np.array([i for i in range(len(examples)) if i not in seen.verdicts])
-    probabilities = model.answer(features_of(seen)[readable]).probabilities
-    answers, labels = probabilities.argmax(1), examples.targets[readable]
+    found = model.answer(features_of(seen)[readable])
+    answers, labels = found.decided, examples.targets[readable]
+    sure = found.probabilities[np.arange(len(labels)), answers]
     out = []
-    for i in _chosen(probabilities, labels):
+    for i in _chosen(answers, sure, labels):
         file = Path(examples.table["path"][int(readable[i])])
         pixels = prepared(model, file)
         (heat,) = where_it_looked(model, [file], [int(answers[i])])
@@ -37,7 +38,7 @@ def looked(model: Model, examples: Dataset, seen: Pass) -> list[dict[str, Any]]:
                 "label": model.classes[labels[i]],
                 "predicted": model.classes[answers[i]],
                 "right": bool(answers[i] == labels[i]),
-                "probability": float(probabilities[i].max()),
+                "probability": float(sure[i]),
                 "thumbnail": plain(pixels),
                 "heatmap": overlay(pixels, heat),
             }
@@ -45,10 +46,9 @@ def looked(model: Model, examples: Dataset, seen: Pass) -> list[dict[str, Any]]:
     return out
 
 
-def _chosen(probabilities: Any, labels: Any) -> Iterator[int]:
-    answers, sure = probabilities.argmax(1), -probabilities.max(1)
+def _chosen(answers: Any, sure: Any, labels: Any) -> Iterator[int]:
     wrong = np.flatnonzero(answers != labels)
-    yield from (int(i) for i in wrong[np.argsort(sure[wrong], kind="stable")][:WRONG])
+    yield from (int(i) for i in wrong[np.argsort(-sure[wrong], kind="stable")][:WRONG])
     right = np.flatnonzero(answers == labels)
     first = np.unique(labels[right], return_index=True)[1]
     yield from (int(i) for i in right[np.sort(first)][:RIGHT])

@@ -11,7 +11,9 @@ from regraft.backbones.extractor import Extractor
 from regraft.backbones.features import Pass
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
-from regraft.evaluation.calibration import conformal_threshold, fit_temperature
+from regraft.evaluation.calibration import conformal_threshold, fit_temperature, softmax
+from regraft.evaluation.operating import LEFT_OUT, MOST_JUDGED
+from regraft.evaluation.operating import Judged as Kept
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.model.model import Model
@@ -22,8 +24,6 @@ from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared
 
 Numbers = npt.NDArray[np.int64]
-LEFT_OUT = "leave-one-out"
-HELD_BACK = "held back"
 FEW_EACH = 40  # examples a class up to which its name says something more
 CLEARLY = 0.98  # of the error of a linear head: what a wide one must reach to be taken
 
@@ -248,14 +248,25 @@ def calibrated(rung: Rung, data: Dataset, learning: Learning, recipe: Recipe) ->
     """
     judged = rung.judged
     usual = learning.place if judged.how == LEFT_OUT else judged.place
-    return Model(
+    temperature = fit_temperature(judged.scores, judged.labels)
+    made = Model(
         classes=data.classes,
         extractors=rung.extractors,
         head=rung.head,
-        temperature=fit_temperature(judged.scores, judged.labels),
+        temperature=temperature,
         threshold=conformal_threshold(judged.scores, judged.labels, recipe.coverage),
         novelty=Novelty.fit(rung.head.even_scaling()(rung.features[usual]), seed=recipe.seed),
         record={},
         modality=data.modality,
         task=data.task,
+        judged=_kept(judged, temperature),
     )
+    return made if recipe.at is None else made.at(recipe.at, recipe.positive)
+
+
+def _kept(judged: Judged, temperature: float) -> Kept | None:
+    """What other operating points can be chosen by; None where a bundle has no room for it."""
+    if judged.scores.size > MOST_JUDGED:
+        return None
+    probabilities = softmax(judged.scores, temperature).astype(np.float32)
+    return Kept(judged.how, probabilities, judged.labels)

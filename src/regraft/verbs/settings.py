@@ -5,6 +5,7 @@ from functools import partial
 
 from regraft.backbones.catalog import CatalogRow
 from regraft.errors import UsageError
+from regraft.evaluation.operating import goal, positive_class
 from regraft.modalities.base import Modality
 from regraft.recipe import Recipe
 from regraft.training.strategies import refusal, strategy
@@ -16,13 +17,20 @@ PLANNED = (
 )
 
 
-def refuse_wrong_settings(recipe: Recipe, kind: Modality, rows: Sequence[CatalogRow]) -> None:
-    """Raise UsageError, before any work, for settings of training that could not be obeyed.
+def refuse_wrong_settings(
+    recipe: Recipe, kind: Modality, rows: Sequence[CatalogRow], classes: Sequence[str]
+) -> None:
+    """Raise UsageError, before any work, for settings that could not be obeyed.
 
-    rows  the networks that will be tried
+    rows     the networks that will be tried
+    classes  of the examples
     """
     mistakes: list[str] = []
-    for check in _checks(recipe, kind, rows):
+    points: list[Callable[[], object]] = [
+        partial(positive_class, classes, recipe.positive, recipe.at)
+    ]
+    points += [] if recipe.at is None else [partial(goal, recipe.at)]
+    for check in (*points, *_checks(recipe, kind, rows)):
         try:
             check()
         except UsageError as error:

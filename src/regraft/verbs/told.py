@@ -13,12 +13,14 @@ from regraft.backbones.extractor import Extractor
 from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
 from regraft.evaluation.intervals import bootstrap
+from regraft.evaluation.operating import HELD_BACK, LEFT_OUT, positive_class
 from regraft.modalities import modality
+from regraft.model.model import Model
 from regraft.recipe import Recipe
 from regraft.transfer.baselines import Baseline, majority, plain_ridge
-from regraft.verbs.evaluate import counts, short
+from regraft.verbs.evaluate import counts, notice_of, short
 from regraft.verbs.kept import kept_head
-from regraft.verbs.rungs import HELD_BACK, LEFT_OUT, Learning, Numbers, Rung
+from regraft.verbs.rungs import Learning, Numbers, Rung
 
 # How a rung was judged → the key of the record that tells the outcome.
 JUDGED = {LEFT_OUT: "leave_one_out", HELD_BACK: "held_back"}
@@ -35,7 +37,7 @@ def record(
     return {
         "name": Path(recipe.source).name or data.root.name,
         "recipe": recipe.to_dict(),
-        "chosen": dict(chosen),
+        "chosen": {**chosen, **_positive(recipe, data)},
         "split": {
             "source": data.split_source,
             "how": str(data.split_record.get("how", "as given")),
@@ -48,7 +50,16 @@ def record(
         "head": {"lambda": best.head.lam, "block_weights": list(best.head.weights)},
         JUDGED[best.judged.how]: {"accuracy": best.judged.accuracy, "n": len(best.judged.labels)},
         "reproduce": ["regraft fit --recipe recipe.toml"],
+        **({"notice": told} if (told := notice_of(best.seen)) else {}),
     }
+
+
+def _positive(recipe: Recipe, data: Dataset) -> dict[str, str]:
+    """Which class the decision curve is about, where that was not said."""
+    name = positive_class(data.classes, None, None)
+    if recipe.positive or name is None:
+        return {}
+    return {"positive": f"{name}: the second of two classes; the decision curve is about it"}
 
 
 def _network(one: Extractor) -> dict[str, Any]:
@@ -71,6 +82,7 @@ def _network(one: Extractor) -> dict[str, Any]:
 def tried(
     rungs: Sequence[Rung],
     best: Rung,
+    model: Model,
     learning: Learning,
     held: Numbers,
     data: Dataset,
@@ -79,7 +91,9 @@ def tried(
 ) -> list[dict[str, Any]]:
     """A row per baseline and rung, with its accuracy on the held-out examples.
 
-    held  (m,) where they stand in the dataset
+    model  that came of the best one: where it answers at an operating point, its row says how
+           often that is right
+    held   (m,) where they stand in the dataset
     """
     truth = data.targets[held]
     rows = [
@@ -87,8 +101,13 @@ def tried(
         for baseline, seconds in _baselines(best, learning, held, data, recipe, store)
     ]
     for rung in rungs:
-        score = _accuracy(truth, rung.head.scores(rung.features[held]), recipe)
-        rows.append(_rung_row(rung, rung is best, score) | _held_score(rung, recipe))
+        scores = rung.head.scores(rung.features[held])
+        if rung is best:
+            scores = np.eye(len(data.classes))[model.answer(rung.features[held]).decided]
+        row = _rung_row(rung, rung is best, _accuracy(truth, scores, recipe))
+        if rung is best and recipe.at is not None:
+            row["detail"] += f"; answers at {recipe.at}"
+        rows.append(row | _held_score(rung, recipe))
     return rows
 
 
