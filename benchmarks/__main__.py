@@ -20,6 +20,7 @@ FOLDERS = {
     "bccd": "blood smears with Annotations/ and JPEGImages/",
     "fsdd": "recordings of spoken digits",
     "banking77": "questions: train.csv and test.csv with text and category",
+    "model": "model.regraft, as fit wrote it (a file)",
     "imagenet": "photos named imagenet_NN_LABEL.jpg",
 }
 
@@ -53,6 +54,7 @@ BENCHMARKS = (
     Benchmark("duplicates_clothing", "duplicates.py", "{clothing}"),
     Benchmark("fine_tuning", "fine_tuning.py", "{clothing}"),
     Benchmark("partial", "partial.py", "{clothing}"),
+    Benchmark("serving", "serving.py", "--model {model} --pictures {clothing}/validation"),
     Benchmark("spoken_digits", "spoken_digits.py", "{fsdd}"),
     Benchmark("banking77", "banking77.py", "{banking77}"),
     Benchmark("text_features", "text_features.py", "{banking77}"),

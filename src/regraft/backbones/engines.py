@@ -102,15 +102,23 @@ class TorchEngine(OneByOne):
         return out
 
 
+@cache
+def _core() -> Any:
+    """One for good: its end in another thread than its beginning takes the stack of that thread's
+    signal handlers away (seen with 2026.4 where the processor has AMX), and a signal then kills.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVINOEngine:
     """OpenVINO on the CPU, one stream a core, in float32."""
 
     name = "openvino"
 
     def __init__(self, graph: Path, shape: Shape) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _core()
         model = core.read_model(graph)
         model.reshape([ANY if ANY in shape else 1, *shape])
         self.lanes = lanes()

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from regraft import __version__
-from regraft.cli import backbones, compare, demo, doctor, evaluate, fit, predict, preview, rank
+from regraft.cli import (
+    backbones,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    fit,
+    predict,
+    preview,
+    rank,
+    serve,
+)
 from regraft.cli.edge import Verbs, verb
 
 app = typer.Typer(
@@ -28,6 +39,7 @@ for command in (
     preview.preview,
     evaluate.evaluate,
     predict.predict,
+    serve.serve,
     backbones.backbones,
     demo.demo,
 ):

@@ -225,18 +225,59 @@ def _answer_in_memory(model: Model, source: Any, top: int) -> Iterator[Predictio
     """The answer for encoded bytes or a PIL picture, without the store."""
     try:
         data = source if isinstance(source, bytes) else _encoded(source)
-        vectors = [_vector(one, model.modality, data) for one in model.extractors]
     except Unreadable as error:
         yield Prediction(MEMORY, error=error.reason)
         return
-    yield from _answers(model, [MEMORY], np.concatenate(vectors)[None], {}, top)
+    yield from predict_encoded(model, [data], top=top)
 
 
-def _vector(one: Extractor, kind: str, data: bytes) -> Any:
-    made = modality(kind)
-    raw = made.decode(data, MEMORY, one.spec).raw
-    vectors = [*one.vectors([made.prepare(raw, one.spec, view) for view in one.spec.views])]
-    return vectors[0] if len(vectors) == 1 else np.mean(vectors, axis=0)
+def predict_encoded(model: Model, examples: Sequence[bytes], *, top: int = 5) -> Predictions:
+    """Answers for encoded examples in memory (the bytes of files), without the store.
+
+    The same to the last bit as of each alone, whatever is beside it. May be called from several
+    threads. Raises UsageError for a wrong `top`.
+    """
+    _refuse_top(top)
+    errors: dict[int, str] = {}
+    prepared = [_prepared(one, model.modality, examples, errors) for one in model.extractors]
+    there = [i for i in range(len(examples)) if i not in errors]
+    out = {i: Prediction(MEMORY, error=reason) for i, reason in errors.items()}
+    if there:
+        vectors = [
+            _vectors(one, [views[i] for i in there])
+            for one, views in zip(model.extractors, prepared, strict=True)
+        ]
+        names = [MEMORY] * len(there)
+        found = _answers(model, names, np.hstack(vectors), {}, top)
+        out |= dict(zip(there, found, strict=True))
+    return Predictions(out[i] for i in range(len(examples)))
+
+
+Views = list[Any]  # an example as `Modality.prepare` gives it, once for each view of the spec
+
+
+def _prepared(
+    one: Extractor, kind: str, examples: Sequence[bytes], errors: dict[int, str]
+) -> list[Views]:
+    """The views of each example; what cannot be decoded has none, and its reason in `errors`."""
+    made, found = modality(kind), []
+    for i, data in enumerate(examples):
+        views: Views = []
+        if i not in errors:
+            try:
+                raw = made.decode(data, MEMORY, one.spec).raw
+                views = [made.prepare(raw, one.spec, view) for view in one.spec.views]
+            except Unreadable as error:
+                errors[i] = error.reason
+        found.append(views)
+    return found
+
+
+def _vectors(one: Extractor, examples: Sequence[Views]) -> Any:
+    """(n, d): the mean over the views of each example."""
+    found = one.vectors([view for views in examples for view in views])
+    some = [[next(found) for _ in views] for views in examples]
+    return np.stack([v[0] if len(v) == 1 else np.mean(v, axis=0) for v in some])
 
 
 def _encoded(picture: Any) -> bytes:

@@ -1,0 +1,100 @@
+"""A model as `regraft serve` asks for it: opened, called with bytes, answering with plain data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from regraft.backbones.engines import AT_ONCE
+from regraft.backbones.readers import reader
+from regraft.export.bundle import read_bundle
+from regraft.export.card import model_card
+from regraft.modalities import modality
+from regraft.model.model import Model
+from regraft.model.packing import unpack
+from regraft.model.predict import Prediction, predict_encoded
+
+UNLIKE = "unlike the training data"
+
+
+@dataclass(frozen=True, eq=False)
+class Offered:
+    """A model with its engines open; see `regraft.serve.answering.Answering`."""
+
+    model: Model
+    version: str
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read a bundle and open its engines, so that the first answer waits for nothing.
+
+        Raises RegraftError.
+        """
+        bundle = read_bundle(path)
+        model = Model(**unpack(bundle))
+        for one in model.extractors:
+            one.engine, one.read  # noqa: B018
+        return cls(model, bundle.sha256[:12])
+
+    @property
+    def name(self) -> str:
+        return str(self.model.record.get("name") or "model")
+
+    @property
+    def modality(self) -> str:
+        return self.model.modality
+
+    @property
+    def sayable(self) -> bool:
+        return modality(self.model.modality).sayable
+
+    @property
+    def together(self) -> int:
+        """Many where examples of equal shape are run at once, as texts are."""
+        batched = any(reader(one.spec).together for one in self.model.extractors)
+        return 2 * AT_ONCE if batched else 1
+
+    def answer(self, examples: Sequence[bytes], top: int) -> list[dict[str, Any]]:
+        """See `Answering.answer`."""
+        return [_told(one) for one in predict_encoded(self.model, examples, top=top)]
+
+    def about(self) -> dict[str, Any]:
+        """See `Answering.about`."""
+        return about(self.model)
+
+    def card(self) -> str:
+        """See `Answering.card`."""
+        return model_card({"name": self.name, **self.about()}, self.model.record)
+
+
+def about(model: Model) -> dict[str, Any]:
+    """What a model is, as plain data."""
+    recipe = model.record.get("recipe", {})
+    return {
+        "task": model.task,
+        "modality": model.modality,
+        "classes": list(model.classes),
+        "coverage": recipe.get("coverage"),
+        "networks": [
+            {
+                "name": one.row.name,
+                "reads": one.spec.told,
+                "engine": one.engine_name,
+                "licence_weights": one.row.licence_weights,
+                "licence_code": one.row.licence_code,
+            }
+            for one in model.extractors
+        ],
+    }
+
+
+def _told(one: Prediction) -> dict[str, Any]:
+    if one.error is not None:
+        return {"error": one.error}
+    return {
+        "label": one.label,
+        "probability": one.probability,
+        "top": [{"label": name, "probability": p} for name, p in one.top],
+        "set": list(one.set),
+        "note": UNLIKE if one.unlike else None,
+    }

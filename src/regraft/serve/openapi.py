@@ -1,0 +1,196 @@
+"""What is told of the addresses, in OpenAPI 3.1. Tests hold the server to it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from regraft import __version__
+from regraft.serve.answering import Models
+from regraft.serve.reading import ANYTHING, FIELDS, JSON, MOST_TOP, TOP, types_of
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+BASE64: Schema = {"type": "string", "contentEncoding": "base64"}
+SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+
+
+def _only(required: str, properties: dict[str, Schema]) -> Schema:
+    """An object with one field that must be there."""
+    found = {"type": "object", "required": [required], "properties": properties}
+    return {**found, "additionalProperties": False}
+
+
+EXAMPLE: Schema = {
+    "oneOf": [_only(name, {name: kind}) for name, kind in (("text", TEXT), ("base64", BASE64))]
+}
+GIVEN: dict[str, Schema] = {
+    "text": TEXT,
+    "base64": BASE64,
+    "texts": {"type": "array", "items": TEXT, "minItems": 1},
+    "examples": {"type": "array", "items": EXAMPLE, "minItems": 1},
+}
+ERROR: Schema = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["kind", "messages"],
+            "properties": {
+                "kind": {"type": "string", "description": "A stable word for programs."},
+                "messages": {"type": "array", "items": TEXT, "minItems": 1},
+            },
+        }
+    },
+}
+RANKED: Schema = {
+    "type": "object",
+    "required": ["label", "probability"],
+    "properties": {"label": TEXT, "probability": SHARE},
+}
+ANSWER: Schema = {
+    "type": "object",
+    "required": ["label", "probability", "top", "set", "note", "model", "version"],
+    "properties": {
+        "label": {"type": "string", "description": "The most probable class."},
+        "probability": {**SHARE, "description": "Of that class, calibrated."},
+        "top": {"type": "array", "items": {"$ref": "#/components/schemas/Ranked"}},
+        "set": {
+            "type": "array",
+            "items": TEXT,
+            "description": "Conformal set: the classes that cannot be ruled out.",
+        },
+        "note": {"type": ["string", "null"], "description": "Such as: unlike the training data."},
+        "model": TEXT,
+        "version": {"type": "string", "description": "Changes with the model's content."},
+    },
+}
+MODEL: Schema = {
+    "type": "object",
+    "required": ["name", "version", "modality", "task", "classes", "accepts"],
+    "properties": {
+        **dict.fromkeys(("name", "version", "modality", "task"), TEXT),
+        "classes": {"type": "array", "items": TEXT},
+        "accepts": {"type": "array", "items": TEXT, "description": "Content types of raw bodies."},
+    },
+}
+SCHEMAS: dict[str, Schema] = {
+    "Answer": ANSWER,
+    "Answers": {
+        "type": "object",
+        "required": ["predictions"],
+        "properties": {
+            "predictions": {
+                "type": "array",
+                "items": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/Answer"},
+                        {"$ref": "#/components/schemas/Error"},
+                    ]
+                },
+            }
+        },
+    },
+    "Error": ERROR,
+    "Model": MODEL,
+    "Ranked": RANKED,
+}
+
+WRONG = {
+    400: "The request is wrong.",
+    401: "The token is missing or wrong.",
+    403: "Sent by a page of another site.",
+    404: "There is no such model.",
+    405: "Not by this method.",
+    408: "The body came too slowly.",
+    413: "More than is read here.",
+    415: "This content type is not read.",
+    421: "Not how this server is called.",
+    422: "The example cannot be read.",
+    503: "Too much is asked of this server; Retry-After tells when to try again.",
+}
+USUAL = (401, 403, 405, 421)
+
+
+def document(models: Models, token: bool) -> dict[str, Any]:
+    """The whole description; with a token that is needed."""
+    found: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "Regraft", "version": __version__, "description": "Trained models."},
+        "paths": _paths(models),
+        "components": {"schemas": SCHEMAS},
+    }
+    if token:
+        found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        found["security"] = [{"token": []}]
+    return found
+
+
+def _paths(models: Models) -> dict[str, Any]:
+    name = {"name": "name", "in": "path", "required": True, "schema": TEXT}
+    model = {"$ref": "#/components/schemas/Model"}
+    card = _get("Its model card.", TEXT, 404, kind="text/markdown")
+    several = {"type": "object", "properties": {"models": {"type": "array", "items": model}}}
+    return {
+        "/v1/predict": {"post": _predict(models)},
+        "/v1/models": {"get": _get("The models that are served.", several)},
+        "/v1/models/{name}": {"get": {**_get("One model.", model, 404), "parameters": [name]}},
+        "/v1/models/{name}/card": {"get": {**card, "parameters": [name]}},
+        "/healthz": {"get": _get("Whether the server runs.", {"type": "object"})},
+        "/readyz": {"get": _get("Whether it answers.", {"type": "object"}, 503)},
+        "/metrics": {"get": _get("Figures for Prometheus.", TEXT, kind="text/plain")},
+        "/openapi.json": {"get": _get("This description.", {"type": "object"})},
+    }
+
+
+def _predict(models: Models) -> dict[str, Any]:
+    types = dict.fromkeys(kind for one in models.values() for kind in types_of(one.now))
+    settings = {
+        "model": {"type": "string", "enum": list(models)},
+        "top": {"type": "integer", "minimum": 1, "maximum": MOST_TOP, "default": TOP},
+    }
+    bodies: dict[str, Any] = {kind: {} for kind in types if kind != ANYTHING}
+    bodies[ANYTHING] = {}
+    bodies[JSON] = {
+        "schema": {"oneOf": [_only(field, {field: GIVEN[field], **settings}) for field in FIELDS]}
+    }
+    return {
+        "summary": "The class of an example, or of several.",
+        "parameters": [
+            {"name": name, "in": "query", "schema": schema} for name, schema in settings.items()
+        ],
+        "requestBody": {"required": True, "content": bodies},
+        "responses": {
+            "200": {
+                "description": "The answer; for a list one for each example.",
+                "content": {
+                    JSON: {
+                        "schema": {
+                            "anyOf": [
+                                {"$ref": f"#/components/schemas/{n}"} for n in ("Answer", "Answers")
+                            ]
+                        }
+                    }
+                },
+            },
+            **_wrong(400, 404, 408, 413, 415, 422, 503, *USUAL),
+        },
+    }
+
+
+def _get(summary: str, schema: Schema, *wrong: int, kind: str = JSON) -> dict[str, Any]:
+    found = {"description": summary, "content": {kind: {"schema": schema}}}
+    return {"summary": summary, "responses": {"200": found, **_wrong(*wrong, *USUAL)}}
+
+
+def _wrong(*statuses: int) -> dict[str, Any]:
+    return {str(status): _failure(status) for status in _sorted(statuses)}
+
+
+def _sorted(statuses: Iterable[int]) -> list[int]:
+    return sorted(set(statuses))
+
+
+def _failure(status: int) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": WRONG[status], "content": {JSON: {"schema": schema}}}

@@ -1,0 +1,338 @@
+"use strict";
+// The page of `regraft serve`: asks the same API as everybody else. What comes from a model or a
+// file is put in as text, never as HTML.
+
+const $ = id => document.getElementById(id);
+const AT_ONCE = 4; // requests on their way; the others wait their turn
+const MOST = 100; // answers that stay on the page
+
+// What a model reads → how it is asked for.
+const ASKING = {
+  image: { noun: "pictures", accept: "image/*,.dcm", told: "Drop or paste pictures here" },
+  audio: { noun: "recordings", accept: "audio/*", told: "Drop recordings here", record: true },
+  text: { noun: "texts", accept: ".txt,.md,text/plain", told: "Or drop text files here" },
+};
+const OTHER = { noun: "examples", accept: "", told: "Drop files here" };
+
+let models = [];
+const waiting = [];
+let going = 0;
+
+// --- the server ---------------------------------------------------------------------------------
+
+const ask = (path, options = {}) => {
+  const token = sessionStorage.getItem("token");
+  const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+  return fetch(path, { ...options, headers, cache: "no-store" });
+};
+
+const failure = async response => {
+  try {
+    return (await response.json()).error.messages.join("; ");
+  } catch {
+    return `the server answered ${response.status}`;
+  }
+};
+
+async function load() {
+  const response = await ask("/v1/models");
+  if (response.status === 401) {
+    $("token-wrong").hidden = !sessionStorage.getItem("token");
+    $("token-form").hidden = false;
+    $("title").textContent = "A token is needed";
+    $("token").focus();
+    return;
+  }
+  if (!response.ok) throw new Error(await failure(response));
+  models = (await response.json()).models;
+  $("token-form").hidden = true;
+  $("model").replaceChildren(...models.map(one => new Option(one.name, one.name)));
+  $("choice").hidden = models.length < 2;
+  choose();
+}
+
+const chosen = () => models.find(one => one.name === $("model").value) ?? models[0];
+const asking = () => ASKING[chosen().modality] ?? OTHER;
+
+function choose() {
+  const model = chosen(), how = asking();
+  const classes = model.classes ?? [];
+  document.title = `${model.name} – Regraft`;
+  $("title").textContent = model.name;
+  const some = classes.slice(0, 12).join(", ") + (classes.length > 12 ? " …" : "");
+  $("told").textContent = `Tells ${how.noun} apart, ${classes.length} classes: ${some}`;
+  $("drop-told").textContent = how.told;
+  $("files").accept = how.accept;
+  $("say").hidden = !model.sayable;
+  $("record").hidden = !how.record;
+  const secure = navigator.mediaDevices && window.MediaRecorder;
+  $("record").disabled = !secure;
+  $("drop-help").textContent =
+    how.record && !secure ? "Recording needs this page on localhost or over https." : "";
+  $("ask").hidden = $("open-card").hidden = false;
+}
+
+// --- answers ------------------------------------------------------------------------------------
+
+const share = p => `${(100 * p).toFixed(1)} %`;
+
+/** Queue one example: how it is called, what shows it, what is sent. */
+function enqueue(name, shown, type, body) {
+  const item = $("answer").content.firstElementChild.cloneNode(true);
+  item.querySelector(".name").textContent = name;
+  item.querySelector(".shown").append(shown);
+  $("answers").prepend(item);
+  while ($("answers").children.length > MOST) $("answers").lastElementChild.remove();
+  $("none").hidden = true;
+  $("clear").hidden = false;
+  waiting.push({ item, type, body, model: chosen().name });
+  next();
+}
+
+function next() {
+  while (going < AT_ONCE && waiting.length) {
+    going += 1;
+    answer(waiting.shift()).finally(() => {
+      going -= 1;
+      next();
+    });
+  }
+}
+
+async function answer({ item, type, body, model }) {
+  const began = performance.now();
+  let found, response, trouble = "";
+  try {
+    response = await ask(`/v1/predict?model=${encodeURIComponent(model)}`, {
+      method: "POST", body, headers: { "Content-Type": type },
+    });
+    if (response.ok) found = await response.json();
+    else trouble = await failure(response);
+  } catch {
+    trouble = "the server cannot be reached";
+  }
+  const spent = performance.now() - began;
+  item.ariaBusy = "false";
+  if (trouble) fail(item, trouble);
+  else show(item, found, spent, response.headers.get("server-timing"));
+}
+
+function fail(item, trouble) {
+  item.classList.add("failed");
+  item.querySelector(".verdict").textContent = trouble;
+  $("state").textContent = trouble;
+}
+
+function show(item, found, spent, timing) {
+  item.querySelector(".verdict").textContent = found.label;
+  item.querySelector(".bars").replaceChildren(...found.top.map(bar));
+  const set = found.set ?? [];
+  item.querySelector(".set").textContent = set.length > 1
+    ? `Cannot be ruled out: ${set.join(", ")}`
+    : "All other classes are ruled out at the model’s coverage";
+  item.querySelector(".note").hidden = !found.note;
+  item.querySelector(".note").textContent = found.note ? `Note: ${found.note}` : "";
+  const own = /dur=([\d.]+)/.exec(timing ?? "");
+  const server = own ? `, ${Math.round(own[1])} ms of it in the server` : "";
+  item.querySelector(".time").textContent = `${Math.round(spent)} ms${server}`;
+  $("state").textContent = `${found.label}, ${share(found.probability)}`;
+}
+
+function bar({ label, probability }) {
+  const row = document.createElement("li");
+  const [name, track, fill, number] = ["span", "div", "div", "span"].map(t => document.createElement(t));
+  name.textContent = label;
+  track.className = "track";
+  fill.className = "fill";
+  number.className = "share";
+  number.textContent = share(probability);
+  track.append(fill);
+  row.append(name, track, number);
+  requestAnimationFrame(() => { fill.style.width = `${100 * probability}%`; });
+  return row;
+}
+
+// --- what is asked about ------------------------------------------------------------------------
+
+function files(list) {
+  for (const file of list) enqueue(file.name, shownOf(file), typeOf(file), file);
+}
+
+/** The browser's type where the model's kind of data has it; else the server looks at the bytes. */
+function typeOf(file) {
+  return file.type.startsWith(`${chosen().modality}/`) ? file.type : "application/octet-stream";
+}
+
+function shownOf(file) {
+  const kind = chosen().modality;
+  if (kind !== "image" && kind !== "audio") return document.createElement("span");
+  const shown = document.createElement(kind === "image" ? "img" : "audio");
+  shown.src = URL.createObjectURL(file);
+  if (kind === "image") {
+    shown.alt = "";
+    shown.addEventListener("error", () => shown.remove());
+  } else {
+    shown.controls = true;
+  }
+  return shown;
+}
+
+function say() {
+  const text = $("text").value;
+  if (!text.trim()) return;
+  const quote = document.createElement("blockquote");
+  quote.textContent = text.length > 600 ? `${text.slice(0, 600)} …` : text;
+  enqueue("", quote, "application/json", JSON.stringify({ text }));
+  $("text").select();
+}
+
+// --- recording ----------------------------------------------------------------------------------
+
+let recorder = null;
+
+async function record() {
+  if (recorder) {
+    recorder.stop();
+    return;
+  }
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    const pieces = [];
+    recorder = new MediaRecorder(stream);
+    recorder.addEventListener("dataavailable", event => pieces.push(event.data));
+    recorder.addEventListener("stop", () => {
+      for (const track of stream.getTracks()) track.stop();
+      recorder = null;
+      pressed(false);
+      heard(new Blob(pieces)).catch(error => tell(`the recording cannot be read: ${error.message}`));
+    });
+    recorder.start();
+    pressed(true);
+  } catch (error) {
+    tell(`there is no microphone to record with: ${error.message}`);
+  }
+}
+
+function pressed(on) {
+  $("record").ariaPressed = String(on);
+  $("record").textContent = on ? "Stop" : "Record";
+}
+
+const tell = message => { $("drop-help").textContent = message; };
+
+/** What browsers record is no format that every decoder reads: it is sent as WAV. */
+async function heard(blob) {
+  const context = new AudioContext();
+  const sound = await context.decodeAudioData(await blob.arrayBuffer());
+  context.close();
+  const file = new File([wav(sound)], "recording.wav", { type: "audio/wav" });
+  files([file]);
+}
+
+function wav(sound) {
+  const channels = Array.from({ length: sound.numberOfChannels }, (_, k) => sound.getChannelData(k));
+  const view = new DataView(new ArrayBuffer(44 + 2 * sound.length));
+  const word = (at, text) => [...text].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
+  word(0, "RIFF");
+  view.setUint32(4, 36 + 2 * sound.length, true);
+  word(8, "WAVEfmt ");
+  view.setUint32(16, 16, true);
+  view.setUint16(20, 1, true);
+  view.setUint16(22, 1, true);
+  view.setUint32(24, sound.sampleRate, true);
+  view.setUint32(28, 2 * sound.sampleRate, true);
+  view.setUint16(32, 2, true);
+  view.setUint16(34, 16, true);
+  word(36, "data");
+  view.setUint32(40, 2 * sound.length, true);
+  for (let i = 0; i < sound.length; i++) {
+    const mean = channels.reduce((sum, one) => sum + one[i], 0) / channels.length;
+    view.setInt16(44 + 2 * i, Math.round(32767 * Math.max(-1, Math.min(1, mean))), true);
+  }
+  return view;
+}
+
+// --- the model card -----------------------------------------------------------------------------
+
+async function card() {
+  const response = await ask(`/v1/models/${encodeURIComponent(chosen().name)}/card`);
+  const text = response.ok ? await response.text() : await failure(response);
+  $("card-text").replaceChildren(...drawn(text.replace(/^---\n[\s\S]*?\n---\n/, "")));
+  $("card").showModal();
+}
+
+const made = (tag, text = "") => Object.assign(document.createElement(tag), { textContent: text });
+const unescaped = text => text.replace(/\\([\\`*_{}[\]()<>#|!~&$])/g, "$1");
+
+/** The Markdown of cards, which has headings, tables, lists and code, as elements. */
+function* drawn(text) {
+  for (const block of text.trim().split(/\n{2,}/)) {
+    const lines = block.split("\n");
+    if (lines[0].startsWith("# ")) continue;
+    if (lines[0].startsWith("## ")) yield made("h3", unescaped(lines[0].slice(3)));
+    else if (lines[0].startsWith("|")) yield table(lines);
+    else if (lines[0].startsWith("- ")) {
+      const list = made("ul");
+      list.append(...lines.map(line => made("li", unescaped(line.slice(2)))));
+      yield list;
+    } else if (lines[0].startsWith("```")) yield made("pre", lines.slice(1, -1).join("\n"));
+    else yield made("p", unescaped(lines.join(" ")));
+  }
+}
+
+function table(lines) {
+  const found = made("table"), box = made("div");
+  lines.filter((_, i) => i !== 1).forEach((line, i) => {
+    const row = found.insertRow();
+    const cells = line.slice(1, -1).split(/(?<!\\)\|/);
+    row.append(...cells.map(cell => made(i ? "td" : "th", unescaped(cell.trim()))));
+  });
+  box.className = "table";
+  box.append(found);
+  return box;
+}
+
+// --- events -------------------------------------------------------------------------------------
+
+$("model").addEventListener("change", choose);
+$("open-card").addEventListener("click", card);
+$("record").addEventListener("click", record);
+$("files").addEventListener("change", event => {
+  files(event.target.files);
+  event.target.value = "";
+});
+$("say").addEventListener("submit", event => {
+  event.preventDefault();
+  say();
+});
+$("text").addEventListener("keydown", event => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) say();
+});
+$("clear").addEventListener("click", () => {
+  $("answers").replaceChildren();
+  $("none").hidden = false;
+  $("clear").hidden = true;
+});
+$("token-form").addEventListener("submit", event => {
+  event.preventDefault();
+  sessionStorage.setItem("token", $("token").value);
+  start();
+});
+for (const [type, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  document.addEventListener(type, event => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", over);
+    if (type === "drop" && models.length) files(event.dataTransfer.files);
+  });
+}
+document.addEventListener("paste", event => {
+  if (event.clipboardData.files.length && models.length) files(event.clipboardData.files);
+});
+
+function start() {
+  load().catch(error => {
+    $("title").textContent = "This page cannot reach its server";
+    $("told").textContent = error.message;
+  });
+}
+start();

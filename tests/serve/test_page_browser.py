@@ -1,0 +1,250 @@
+"""The page in a real browser: whole stories, by mouse and by keyboard, wide and narrow."""
+
+import os
+import shutil
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+SHOTS = os.environ.get("REGRAFT_SHOTS")  # a folder, for whoever wants to look
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+# Contrast as WCAG 2.2 defines it, of every text that is shown.
+FAINT = """() => {
+  const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = color => parse(color).slice(0, 3).map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const color = getComputedStyle(e).backgroundColor;
+      if ((parse(color)[3] ?? 1) === 1) return color;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const faint = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const e = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !e.checkVisibility()) continue;
+    const [low, high] = [light(getComputedStyle(e).color), light(behind(e))].sort((a, b) => a - b);
+    const ratio = (high + 0.05) / (low + 0.05);
+    if (ratio < 4.5) faint.push([ratio.toFixed(2), texts.currentNode.data.trim()]);
+  }
+  return faint;
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        arguments = [
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+        ]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a server's page; in the end nothing was complained about or loaded from elsewhere."""
+    complaints: list[str] = []
+    requests: list[str] = []
+    opened: list[Any] = []
+    urls: list[str] = []
+
+    def open_page(server: Any, width: int = 1280, **options: Any) -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
+        opened.append(context)
+        urls.append(server.url)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(server.url)
+        return page
+
+    yield open_page
+    for context in opened:
+        context.close()
+    expected = ("status of 422", "status of 401")
+    assert not [text for text in complaints if not any(words in text for words in expected)]
+    allowed = (*urls, "blob:", "data:")
+    assert not [url for url in requests if not url.startswith(allowed)]
+
+
+def shot(page: Any, name: str) -> None:
+    if SHOTS:
+        page.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)
+
+
+def answered(page: Any, count: int) -> None:
+    """Waits until so many answers are there."""
+    page.locator(".answer[aria-busy=false]").nth(count - 1).wait_for()
+    assert page.locator(".answer").count() == count
+
+
+def test_pictures_are_chosen_and_answered(show: Any, real: Any, photos: Path) -> None:
+    page = show(real)
+    page.wait_for_selector("#ask:not([hidden])")
+    assert page.title() == "shapes – Regraft"
+    assert page.locator("#told").text_content() == (
+        "Tells pictures apart, 3 classes: disc, square, stripes"
+    )
+    assert not page.locator("#say").is_visible()
+    files = [photos / kind / "003.png" for kind in ("disc", "stripes")]
+    broken = {"name": "kaputt <b>.png", "mimeType": "image/png", "buffer": b"no picture"}
+    page.set_input_files("#files", files)
+    answered(page, 2)
+    page.set_input_files("#files", [broken])
+    answered(page, 3)
+    verdicts = page.locator(".verdict").all_text_contents()
+    assert "known format" in verdicts[0]
+    assert sorted(verdicts[1:]) == ["disc", "stripes"]
+    assert page.locator(".name").first.text_content() == "kaputt <b>.png"
+    bars = page.locator(".answer").nth(1).locator(".bars li")
+    assert bars.count() == 3
+    assert bars.first.locator("span").last.text_content().endswith(" %")
+    assert "ms" in page.locator(".time").nth(1).text_content()
+    shot(page, "pictures")
+    page.click("#clear")
+    assert page.locator(".answer").count() == 0
+
+
+def test_a_picture_is_dropped(show: Any, real: Any, photos: Path) -> None:
+    page = show(real)
+    page.wait_for_selector("#ask:not([hidden])")
+    data = list((photos / "square" / "004.png").read_bytes())
+    page.evaluate(
+        """bytes => {
+          const held = new DataTransfer();
+          held.items.add(new File([new Uint8Array(bytes)], "dropped.png", {type: "image/png"}));
+          for (const type of ["dragover", "drop"]) document.querySelector("#drop").dispatchEvent(
+            new DragEvent(type, {dataTransfer: held, bubbles: true, cancelable: true}));
+        }""",
+        data,
+    )
+    answered(page, 1)
+    assert page.locator(".verdict").text_content() == "square"
+    assert page.locator("#state").text_content().startswith("square, ")
+
+
+def test_texts_by_keyboard_alone_on_a_phone(show: Any, quick: Any) -> None:
+    page = show(quick, 360)
+    page.wait_for_selector("#say:not([hidden])")
+    page.focus("body")
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "text":
+            break
+    page.keyboard.type("hello <script>alert(1)</script>")
+    page.keyboard.press("Control+Enter")
+    answered(page, 1)
+    page.keyboard.type("again")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    answered(page, 2)
+    quotes = page.locator("blockquote").all_text_contents()
+    assert quotes == ["again", "hello <script>alert(1)</script>"]
+    assert page.locator("main script").count() == 0
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
+    shot(page, "phone")
+
+
+def test_the_model_card_opens_and_closes_by_keyboard(show: Any, real: Any) -> None:
+    page = show(real)
+    page.wait_for_selector("#open-card:not([hidden])")
+    page.focus("#open-card")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#card-text h3")
+    titles = page.locator("#card-text h3").all_text_contents()
+    assert {"Classes", "How good it is", "Networks and licences", "Limits"} <= set(titles)
+    assert page.locator("#card-text table").count() >= 2
+    shot(page, "card")
+    page.keyboard.press("Escape")
+    assert not page.locator("#card").is_visible()
+
+
+def test_a_sound_is_recorded_and_sent_as_wav(show: Any, stand_in: Any) -> None:
+    server = stand_in("--modality", "audio")
+    page = show(server)
+    posted: list[Any] = []
+    page.on("request", lambda request: request.method == "POST" and posted.append(request))
+    page.wait_for_selector("#record:not([hidden])")
+    page.click("#record")
+    page.wait_for_selector("#record[aria-pressed=true]")
+    page.wait_for_timeout(400)
+    page.click("#record")
+    answered(page, 1)
+    assert [request.headers["content-type"] for request in posted] == ["audio/wav"]
+    assert page.locator(".answer audio").count() == 1
+    shot(page, "sound")
+
+
+def test_a_recording_is_a_whole_wav_file(show: Any, stand_in: Any, tmp_path: Path) -> None:
+    page = show(stand_in("--modality", "audio"))
+    made = page.evaluate(
+        """() => {
+          const sound = new AudioBuffer({length: 800, sampleRate: 8000, numberOfChannels: 2});
+          sound.getChannelData(0).fill(0.5);
+          return Array.from(new Uint8Array(wav(sound).buffer));
+        }"""
+    )
+    (tmp_path / "made.wav").write_bytes(bytes(made))
+    with wave.open(str(tmp_path / "made.wav")) as found:
+        assert (found.getnchannels(), found.getframerate(), found.getnframes()) == (1, 8000, 800)
+        values = np.frombuffer(found.readframes(800), np.int16)
+    assert np.abs(values - 32767 / 4).max() <= 1
+
+
+def test_a_token_is_asked_for_once(show: Any, stand_in: Any) -> None:
+    token = "0123456789abcdef"
+    page = show(stand_in("--token", token))
+    page.wait_for_selector("#token-form:not([hidden])")
+    page.fill("#token", "wrong")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#token-wrong:not([hidden])")
+    page.fill("#token", token)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#say:not([hidden])")
+    page.fill("#text", "x")
+    page.keyboard.press("Control+Enter")
+    answered(page, 1)
+    page.reload()
+    page.wait_for_selector("#say:not([hidden])")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_every_text_stands_out_and_nothing_is_cut_off(
+    show: Any, real: Any, photos: Path, scheme: str, width: int
+) -> None:
+    page = show(real, width, color_scheme=scheme)
+    page.wait_for_selector("#ask:not([hidden])")
+    page.set_input_files("#files", [photos / "disc" / "090.png", photos / "disc" / "002.png"])
+    answered(page, 2)
+    page.wait_for_timeout(300)
+    shot(page, f"{scheme}-{width}")
+    assert page.evaluate(FAINT) == []
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (int(paper.strip("rgb()").split(",")[0]) < 128) == (scheme == "dark")
+    page.click("#open-card")
+    page.wait_for_selector("#card-text h3")
+    assert page.evaluate("document.querySelector('#card').getBoundingClientRect().right") <= width
+    assert page.evaluate(FAINT) == []
