@@ -3,8 +3,8 @@
     python -m benchmarks.serving --model out/model.regraft --pictures photos/ --json serving.json
 
 Rows: `alone` (one picture warm from Python against decoding and the engine), `engine` (its own rate
-with all cores), `clients` (64 of them: lost and mixed-up answers, growth of memory), `overload` (more
-than can be answered). For clean figures: a quiet machine and --seconds 300.
+with all cores), `clients` (64 of them: lost and mixed-up answers, growth of memory), `overload`
+(more than can be answered). For clean figures: a quiet machine and --seconds 300.
 """
 
 import argparse

@@ -13,54 +13,59 @@ TOKEN = "REGRAFT_TOKEN"
 NEEDED = ("starlette", "uvicorn", "prometheus_client")
 
 
+Served = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="Bundles that fit wrote; NAME=model.regraft gives one a name of your choice. The "
+        "first answers where a request names none.",
+    ),
+]
+Host = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="To listen on; by default only this machine.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, metavar="NUMBER", help="0: any that is free.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        envvar=TOKEN,
+        show_envvar=False,
+        help="Answer only requests with: Authorization: Bearer TEXT. Better put it into "
+        f"{TOKEN}: other users of this machine can read a command line.",
+    ),
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Serve other machines without a token.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Another name that this server goes by, several times."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, max=256, metavar="NUMBER", help="Threads; by default one a core."),
+]
+Waiting = Annotated[
+    int, typer.Option(min=1, metavar="NUMBER", help="Examples that may wait; more get a 503.")
+]
+Deadline = Annotated[
+    float,
+    typer.Option(min=0.001, max=3600, metavar="SECONDS", help="For an answer; then a 503."),
+]
+MaxBody = Annotated[int, typer.Option(min=1, max=512, metavar="MIB", help="Of one request.")]
+
+
 def serve(
     voice: Voice,
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL...",
-            help="Bundles that fit wrote; NAME=model.regraft gives one a name of your choice. The "
-            "first answers where a request names none.",
-        ),
-    ],
-    host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="To listen on; by default only this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="NUMBER", help="0: any that is free.")
-    ] = 8000,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT",
-            envvar=TOKEN,
-            show_envvar=False,
-            help=f"Answer only requests with: Authorization: Bearer TEXT. Better put it into "
-            f"{TOKEN}: other users of this machine can read a command line.",
-        ),
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Serve other machines without a token.")
-    ] = False,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Another name that this server goes by, several times."),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, max=256, metavar="NUMBER", help="Threads; by default one a core."),
-    ] = None,
-    queue: Annotated[
-        int,
-        typer.Option(min=1, metavar="NUMBER", help="Examples that may wait; more get a 503."),
-    ] = 256,
-    deadline: Annotated[
-        float,
-        typer.Option(min=0.001, max=3600, metavar="SECONDS", help="For an answer; then a 503."),
-    ] = 30.0,
-    max_body: Annotated[
-        int, typer.Option(min=1, max=512, metavar="MIB", help="Of one request.")
-    ] = 32,
+    models: Served,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    token: Token = None,
+    insecure: Insecure = False,
+    allow_host: AllowHost = None,
+    workers: Workers = None,
+    queue: Waiting = 256,
+    deadline: Deadline = 30.0,
+    max_body: MaxBody = 32,
 ) -> Reply:
     """Answer over HTTP, and on a page for trying."""
     _refuse_missing()

@@ -6,7 +6,7 @@ are spelt so that they are text in Markdown too.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -137,7 +137,7 @@ def _networks(networks: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*head, *rows] if rows else []
 
 
-def _answers(about: Mapping[str, Any]) -> Iterator[str] | list[str]:
+def _answers(about: Mapping[str, Any]) -> list[str]:
     lines = ["- Probabilities are calibrated by temperature scaling on held-out scores."]
     if (coverage := about.get("coverage")) is not None:
         lines.append(
