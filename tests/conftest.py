@@ -173,3 +173,46 @@ def save_small_encoder(
     net.save_pretrained(folder)
     vocabulary.save(str(folder / "tokenizer.json"))
     return folder
+
+
+# Networks of sounds ------------------------------------------------------------------------------
+
+LISTENERS: dict[str, dict[str, object]] = {
+    "Whisper": {
+        **{"d_model": 32, "encoder_layers": 2, "decoder_layers": 1, "max_source_positions": 100},
+        **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "vocab_size": 60},
+        **{"encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_target_positions": 8},
+        **{"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1},
+    },
+    "AST": {
+        **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+        **{"intermediate_size": 64, "num_mel_bins": 32, "max_length": 128},
+    },
+    "": {
+        **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+        **{"intermediate_size": 64, "conv_dim": [32] * 7, "num_conv_pos_embeddings": 16},
+        **{"num_conv_pos_embedding_groups": 4, "codevector_dim": 8, "proj_codevector_dim": 8},
+        **{"num_codevectors_per_group": 8, "vocab_size": 32},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def save_listener() -> Callable[..., Path]:
+    """Save a small network of sounds, random, with what it hears; gives its folder."""
+    return save_small_listener
+
+
+def save_small_listener(folder: Path, kind: str = "WhisperModel", **settings: object) -> Path:
+    import torch
+    import transformers
+
+    stem = kind.removesuffix("Model").partition("For")[0]
+    made = getattr(transformers, f"{stem}Config")(**LISTENERS.get(stem, LISTENERS[""]) | settings)
+    torch.manual_seed(0)
+    net = getattr(transformers, kind)(made).eval()
+    net.save_pretrained(folder)
+    hears: dict[str, object] = {"num_mel_bins": 32, "max_length": 128} if stem == "AST" else {}
+    own = {"Whisper": "Whisper", "AST": "AST"}.get(stem, "Wav2Vec2")
+    getattr(transformers, f"{own}FeatureExtractor")(**hears).save_pretrained(folder)
+    return folder

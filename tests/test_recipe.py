@@ -68,7 +68,7 @@ WRONG: dict[str, list[Any]] = {
     "group": [0, {}],
     "split": [1.5, ()],
     "backbone": [3, [""], ["a", 1], {"a": 1}, "a,,b", ["a\udc00"]],
-    "size": [0, 7, 2049, True, 64.0, "64"],
+    "size": [0, -7, 2049, True, 64.0, "64"],
     "views": [7, [None], ","],
     "engine": [1, ["torch"]],
     "licence": [False, [["mit"]]],

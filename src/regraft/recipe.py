@@ -51,7 +51,7 @@ class Recipe:
     root         folder that a manifest's files are in; None: the manifest's own
     label, path_column, text, group, split  names of a manifest's columns
     backbone     names of pretrained networks; several make an ensemble of probes; empty: chosen
-    size         picture size in pixels; None: chosen
+    size         of the input: pixels, tokens or seconds; None: chosen
     views        views of a picture whose features are averaged; empty: chosen
     engine       what runs the network; None: the fastest here
     licence      licences that weights may have, such as ``apache-2.0``; empty: any
@@ -132,8 +132,8 @@ class Recipe:
 
     def _mistakes(self) -> Iterator[str]:
         yield from self._wrong_texts()
-        if self.size is not None and not (_is_whole(self.size) and 8 <= self.size <= 2048):
-            yield f"size: expected 8 to 2048 pixels, got {self.size!r}"
+        if self.size is not None and not (_is_whole(self.size) and 1 <= self.size <= 2048):
+            yield f"size: expected 1 to 2048 (px, tokens or s), got {self.size!r}"
         if not _is_whole(self.seed) or self.seed < 0:
             yield f"seed: expected a whole number of 0 or more, got {self.seed!r}"
         if not _is_number(self.budget) or self.budget <= 0:

@@ -119,6 +119,12 @@ def test_torchvision_states_the_same_facts(row: CatalogRow) -> None:
     assert on_the_fly.family == row.family
 
 
+def whisper(width: int, layers: int) -> dict[str, Any]:
+    size = {"d_model": width, "encoder_layers": layers, "encoder_ffn_dim": 4 * width}
+    heads = {"encoder_attention_heads": width // 64, "decoder_attention_heads": width // 64}
+    return size | heads | {"decoder_layers": 1}
+
+
 MINILM = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
 TRANSFORMERS_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit-base-transformers": ("ViTConfig", {"num_labels": 1000}),
@@ -139,6 +145,15 @@ TRANSFORMERS_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "mpnet-base-sentences": ("MPNetConfig", {"max_position_embeddings": 514}),
     "distilbert": ("DistilBertConfig", {}),
     "modernbert-base": ("ModernBertConfig", {}),
+    **dict.fromkeys(["whisper-tiny-en", "whisper-tiny"], ("WhisperConfig", whisper(384, 4))),
+    "whisper-base": ("WhisperConfig", whisper(512, 6)),
+    "whisper-small": ("WhisperConfig", whisper(768, 12)),
+    "wav2vec2-base": ("Wav2Vec2Config", {}),
+    "wav2vec2-base-960h": ("Wav2Vec2Config", {}),
+    "hubert-base": ("HubertConfig", {}),
+    "wavlm-base": ("WavLMConfig", {}),
+    "wavlm-base-plus": ("WavLMConfig", {}),
+    "ast-audioset": ("ASTConfig", {}),
 }
 
 BLOCKS = {
@@ -178,6 +193,11 @@ BLOCKS = {
     **dict.fromkeys(["bert-base", "roberta-base", "mpnet-base-sentences"], 13),
     "distilbert": 7,
     "modernbert-base": 23,
+    # of sounds: what comes out of the convolutions first, where it has a name
+    **dict.fromkeys(["whisper-tiny-en", "whisper-tiny"], 4),
+    **{"whisper-base": 6, "whisper-small": 12, "ast-audioset": 12},
+    **dict.fromkeys(["wav2vec2-base", "wav2vec2-base-960h", "hubert-base"], 13),
+    **dict.fromkeys(["wavlm-base", "wavlm-base-plus"], 13),
     **dict.fromkeys(["vgg11", "vgg16", "vgg19", "vgg11-bn", "vgg16-bn", "vgg19-bn"], 5),
 }
 
@@ -186,15 +206,15 @@ def built_without_numbers(row: CatalogRow) -> Any:
     import torch
     import transformers
 
-    from regraft.backbones.sources import source, without_pooler
+    from regraft.backbones.sources import PARTS, source
 
     with torch.device("meta"):
         if row.source != "transformers":
             return source(row.source).build(row)
         config, arguments = TRANSFORMERS_CONFIGS[row.name]
         settings = getattr(transformers, config)(**arguments)
-        if row.spec.reads == "text":
-            return without_pooler(transformers.AutoModel.from_config(settings))
+        if row.spec.reads != "picture":
+            return PARTS[row.spec.reads](transformers.AutoModel.from_config(settings))
         return getattr(transformers, row.architecture)(settings)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.backbones import engines
+from regraft.backbones import engines, graphs
 from regraft.backbones.cache import cache_folder
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.engines import (
@@ -391,12 +391,12 @@ def test_a_damaged_graph_is_made_anew(
         """Stands for the conversion, which takes seconds."""
         made.append(beside)
         for path in (tmp_path / "whole").iterdir():
-            if path.name != engines.DIGESTS:
+            if path.name != graphs.DIGESTS:
                 shutil.copy(path, beside)
 
     kinds[name] = replace(kinds[name], write=copy)
     files = sorted(path.name for path in folder.iterdir())
-    assert engines.DIGESTS in files
+    assert graphs.DIGESTS in files
     for file in files:
         for spoil in DAMAGE:
             spoil(folder / file)
@@ -413,7 +413,7 @@ def test_an_empty_folder_in_the_place_of_a_graph(
     for name in whole.iterdir():
         name.unlink()
     open_engine("onnxruntime", row, spec, lambda: network)
-    assert engines._whole(whole)
+    assert graphs.is_whole(whole)
 
 
 def test_a_graph_that_the_engine_cannot_open_is_a_named_error(
@@ -455,7 +455,7 @@ import os, sys, time
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from regraft.backbones import engines
+from regraft.backbones import engines, graphs
 from regraft.backbones.catalog import find
 
 def write(network, folder):
@@ -505,7 +505,7 @@ def test_a_kill_during_a_conversion_leaves_nothing_that_is_read(
         assert child.stdout is not None
         assert child.stdout.read().splitlines()[-1] == "100000 100000"
     (folder,) = (path for path in cache.iterdir() if path.is_dir())
-    assert engines._whole(folder)
+    assert graphs.is_whole(folder)
 
 
 REAL = """

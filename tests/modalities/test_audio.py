@@ -14,9 +14,9 @@ from transformers.audio_utils import mel_filter_bank
 
 from regraft.errors import Unreadable, UsageError
 from regraft.modalities import audio, modality
-from regraft.modalities.audio import BANDS, MODALITY, RATE, Sound
+from regraft.modalities.audio import BANDS, MODALITY, RATE, Sound, samples_of
 from regraft.modalities.augment import AUGMENTATIONS, SOUND_SETS, SoundRow, parse
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.spec import Hearing, InputSpec
 
 SPEC = InputSpec(size=64)
 KINDS = {
@@ -215,6 +215,40 @@ def test_it_is_registered_and_has_a_thumbnail() -> None:
     assert MODALITY.thumbnail(written(tone()), "x.wav").startswith("data:image/png;base64,")
     with pytest.raises(UsageError, match="views: 'left' is not one of centre"):
         MODALITY.prepare(Sound(np.zeros(9, np.float32)), SPEC, "left")
+
+
+# --- the samples ---------------------------------------------------------------------------------
+
+HEARS = InputSpec(size=2, reads="sound", hears=Hearing("samples"))
+
+
+def test_a_network_of_sounds_gets_the_middle_of_the_samples() -> None:
+    samples = np.arange(5 * RATE, dtype=np.float32)
+    found = samples_of(MODALITY.prepare(Sound(samples), HEARS, "centre"))
+    np.testing.assert_array_equal(found, samples[3 * RATE // 2 : 7 * RATE // 2])
+    short = samples_of(MODALITY.prepare(Sound(samples[:7]), HEARS, "centre"))
+    np.testing.assert_array_equal(short, samples[:7])
+
+
+def masked(way: str, begin: float, length: float) -> npt.NDArray[np.float32]:
+    noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    sound = Sound(noise, ((way, begin, length),))
+    return samples_of(MODALITY.prepare(sound, HEARS, "centre"))
+
+
+def test_a_mask_in_time_is_silence() -> None:
+    found = masked("time", 0.25, 0.5)
+    assert not found[4000:12000].any()
+    assert found[:4000].all()
+    assert found[12000:].all()
+
+
+def test_a_mask_of_bands_takes_the_same_ones_as_of_a_picture() -> None:
+    """The upper half of the mel scale: what the upper half of the picture shows."""
+    found = masked("frequency", 0.0, 0.5)
+    assert found.dtype == np.float32
+    rows = seen(found)[..., 1].mean(1)
+    assert rows[:30].max() < 0.2 * rows[36:].min()
 
 
 # --- augmentation --------------------------------------------------------------------------------

@@ -20,17 +20,19 @@ from regraft.data.sources import EXTENSIONS
 from regraft.errors import Unreadable, UsageError
 from regraft.modalities import MODALITIES, modality
 from regraft.modalities.facts import Facts
-from regraft.modalities.spec import UNITS, InputSpec
+from regraft.modalities.spec import UNITS, Hearing, InputSpec
 
 ANY = -1  # of a shape: any length
 
 SPEC = InputSpec(size=48)
-SHAPES: dict[str, tuple[Any, ...]] = {"picture": (48, 48, 3), "text": (ANY,)}
+SHAPES: dict[str, tuple[Any, ...]] = {"picture": (48, 48, 3), "text": (ANY,), "sound": (ANY,)}
+OWN: dict[str, dict[str, Any]] = {"sound": {"size": 30, "hears": Hearing("samples")}}
 
 
 def spec(name: str, reads: str | None = None) -> InputSpec:
     """As a network reads it that takes one of the modality's inputs."""
-    return replace(SPEC, reads=reads or modality(name).inputs[0])
+    reads = reads or modality(name).inputs[0]
+    return replace(SPEC, reads=reads, **OWN.get(reads, {}))
 
 
 def fits(seen: Any, wanted: InputSpec) -> bool:
@@ -131,19 +133,23 @@ def test_no_bytes_are_too_odd(name: str, data: bytes, cut: int) -> None:
             assert error.kind  # noqa: PT017
 
 
-@kinds
-def test_augmentation_repeats_itself_and_without_any_it_is_the_usual_view(name: str) -> None:
-    kind = modality(name)
+@pytest.mark.parametrize(
+    ("name", "reads"), [(name, reads) for name in MODALITIES for reads in modality(name).inputs]
+)
+def test_augmentation_repeats_itself_and_without_any_it_is_the_usual_view(
+    name: str, reads: str
+) -> None:
+    kind, wanted_by = modality(name), spec(name, reads)
 
     def seen(text: str, seed: int = 0) -> Any:
         wanted = kind.augmentations(text)
-        return kind.augment(raw(name), spec(name), wanted, np.random.default_rng(seed))
+        return kind.augment(raw(name), wanted_by, wanted, np.random.default_rng(seed))
 
-    plain = kind.prepare(raw(name), spec(name), kind.views[0])
+    plain = kind.prepare(raw(name), wanted_by, kind.views[0])
     np.testing.assert_array_equal(seen("none"), plain)
     for text in ("light", "medium", "strong"):
         assert kind.augmentations(kind.augmentations(text)) == kind.augmentations(text)
-        assert fits(seen(text), spec(name))
+        assert fits(seen(text), wanted_by)
         np.testing.assert_array_equal(seen(text), seen(text))
         assert any(not np.array_equal(seen(text, seed), seen(text)) for seed in range(1, 6))
     for part in kind.usual:

@@ -406,7 +406,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"engine": "abacus"}, "engine: 'abacus' is not known"),
     ({"views": "left"}, "views: 'left' is not one of centre"),
     ({"size": 16}, "size: "),
-    ({"size": 4}, "size: expected 8"),
+    ({"size": 0}, "size: expected 1"),
     ({"budget": "soon"}, "budget: "),
     ({"label": "kind"}, "label: cannot be set for a folder"),
     ({"colour": "red"}, "colour: no such setting"),

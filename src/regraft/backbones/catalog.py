@@ -14,11 +14,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from regraft.errors import BackboneError, UsageError
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.spec import UNITS, InputSpec
 
 DEFAULT = "efficientnet-lite0"
 # What a network reads → the first one that is tried.
-DEFAULTS: Mapping[str, str] = {"picture": DEFAULT, "text": "minilm-l6"}
+DEFAULTS: Mapping[str, str] = {
+    "picture": DEFAULT,
+    "text": "minilm-l6",
+    "sound": "whisper-tiny-en",
+}
 
 # How many classes a table of class names has; "none" is a network without a classifier.
 CLASS_TABLES: Mapping[str, int] = MappingProxyType(
@@ -42,6 +46,8 @@ class Family:
     head           regex over the names of the classifier's modules
     operations     what may be done with the network, by the names of the strategies
     reads          what the network reads: a key of ``spec.UNITS``
+    front          what a network of sounds hears: see `spec.Hearing`
+    model_type     of a configuration of transformers, where it is not the architecture's name
     lost_positions  position embeddings of a reader of texts that no token gets
     unused         regex over names of the checkpoint that features have no use for, beside a
                    network without a classifier: heads of its pretraining
@@ -59,6 +65,8 @@ class Family:
     prefix_tokens: int | str = 0
     resize: str = "any"
     reads: str = "picture"
+    front: str = ""
+    model_type: str = ""
     lost_positions: int = 0
     unused: str = ""
 
@@ -100,6 +108,7 @@ class Weights:
     file      the file inside it
     sha256    of that file, where it is known beforehand
     revision  commit or tag of a hub repository; empty: see ``weights.py``
+    form      of a file that is not safetensors: a key of ``weights.CONVERSIONS``
     """
 
     kind: str
@@ -107,6 +116,7 @@ class Weights:
     file: str = "model.safetensors"
     sha256: str = ""
     revision: str = ""
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,12 +133,15 @@ class CatalogRow:
 
     parameters      number of weights; 0 where it is not known before loading
     gflops          10⁹ floating-point operations a picture at the row's own size (a multiply-add
-                    counts as two); None: not known
+                    counts as two), a text of about a question's length, a second of sound; None:
+                    not known
     upstream_score  ImageNet-1k top-1 in per cent, as `score_from` tells; None: not stated
     classes         a key of CLASS_TABLES, or ``own``: `labels`, or numbers
     config          a file beside the weights that the architecture is read from
     tokenizer       a file beside the weights that cuts texts into tokens, for networks of texts
-    options         further arguments of the architecture (timm's ``model_args``)
+    max_size        the largest size that the network reads; 0: there is no limit
+    options         further arguments of the architecture (timm's ``model_args``); of a network of
+                    transformers without `config` its whole configuration
     """
 
     name: str
@@ -148,14 +161,30 @@ class CatalogRow:
     labels: tuple[str, ...] = ()
     min_size: int = 32
     size_multiple: int = 1
+    max_size: int = 0
     check: Check | None = None
     config: str = ""
     tokenizer: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    def reads_size(self, size: int) -> bool:
+        """Whether the network can read such an input."""
+        fits = size >= self.min_size and size % self.size_multiple == 0
+        return fits and size <= (self.max_size or size)
+
+    @property
+    def sizes_told(self) -> str:
+        """Which sizes the network reads, as a sentence."""
+        of = f", a multiple of {self.size_multiple}" if self.size_multiple > 1 else ""
+        sign = UNITS[self.spec.reads].sign
+        if self.max_size:
+            return f"{self.name} reads {self.min_size} to {self.max_size} {sign}{of}"
+        return f"{self.name} reads {self.min_size} {sign} or more{of}"
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data; `row_from` reads it."""
-        return asdict(replace(self, options=dict(self.options)))
+        record = asdict(replace(self, options=dict(self.options)))
+        return {**record, "spec": self.spec.to_dict()}
 
 
 class Availability(NamedTuple):

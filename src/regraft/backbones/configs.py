@@ -39,16 +39,21 @@ def read_config(path: Path) -> Record:
         raise BackboneError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):
         raise BackboneError(f"{path}: expected a JSON object")
-    if reasons := sorted(set(_refusals(config))):
-        raise BackboneError(f"{path}: refused: {'; '.join(reasons)}")
+    refuse_config(config, str(path))
     return config
+
+
+def refuse_config(config: Mapping[str, Any], where: str) -> None:
+    """Raise BackboneError, with every reason, where a configuration could run or load anything."""
+    if reasons := sorted(set(_refusals(config))):
+        raise BackboneError(f"{where}: refused: {'; '.join(reasons)}")
 
 
 def _refusals(value: object) -> Iterable[str]:
     if isinstance(value, list):
         for item in value:
             yield from _refusals(item)
-    if not isinstance(value, dict):
+    if not isinstance(value, Mapping):
         return
     for key, item in value.items():
         if key in REFUSED and item not in (None, False):

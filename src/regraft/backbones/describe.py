@@ -20,6 +20,7 @@ from regraft.backbones.catalog import (
     row_from,
 )
 from regraft.backbones.configs import Record, read_config
+from regraft.backbones.hearing import spec_of_sounds
 from regraft.backbones.weights import FORMAT, row_file
 from regraft.errors import BackboneError, UsageError
 from regraft.modalities.spec import InputSpec
@@ -49,7 +50,11 @@ RESERVED_ARGS = frozenset(
 FIT_OF_CROP_MODE = {"center": "crop", "squash": "squash", "border": "pad"}
 TOKENIZER = "tokenizer.json"
 LONGEST = 512  # tokens that are read of a text, where the network could read more
-LEAST = {"picture": 32, "text": 8}  # sizes that can be asked for, by what a network reads
+LEAST = {
+    "picture": 32,
+    "text": 8,
+    "sound": 1,
+}  # sizes that can be asked for, by what a network reads
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers
 
 
@@ -213,7 +218,7 @@ def _transformers_row(name: str, weights: Weights) -> CatalogRow:
     family = family_of("transformers", architecture)
     spec = SPECS[family.reads](blank, family, config)
     labels = _labels(config) if architecture.endswith("ForImageClassification") else ()
-    patch = config.get("patch_size") if isinstance(config.get("patch_size"), int) else 1
+    patch = config.get("patch_size") if family.reads == "picture" else 1
     return CatalogRow(
         name=name,
         source="transformers",
@@ -227,7 +232,8 @@ def _transformers_row(name: str, weights: Weights) -> CatalogRow:
         num_classes=len(labels),
         labels=labels,
         min_size=min(LEAST[family.reads], spec.size),
-        size_multiple=patch or 1,
+        size_multiple=patch if isinstance(patch, int) else 1,
+        max_size=spec.size if family.reads == "sound" else 0,
         config="config.json",
     )
 
@@ -255,7 +261,7 @@ def _of_pictures(blank: CatalogRow, family: Family, config: Record) -> InputSpec
 
 # What a network reads → its spec, from its configuration and what lies beside it.
 SPECS: Mapping[str, Callable[[CatalogRow, Family, Record], InputSpec]] = MappingProxyType(
-    {"picture": _of_pictures, "text": _of_texts}
+    {"picture": _of_pictures, "text": _of_texts, "sound": spec_of_sounds}
 )
 
 

@@ -1,7 +1,7 @@
 """Engines: what runs a frozen network fastest on this machine, checked against PyTorch.
 
 An engine takes one picture at a time in each lane: on a CPU the fastest way to run a convolutional
-network. Texts of equal length go together, without padding. So the features of an example do not
+network. Texts and sounds of equal length go together. So the features of an example do not
 depend on what it was computed beside, and prediction equals evaluation bit for bit.
 
 The choice between engines is a short measurement, made once per network, size and machine and kept.
@@ -10,7 +10,6 @@ The choice between engines is a short measurement, made once per network, size a
 import json
 import os
 import platform
-import shutil
 import tempfile
 import threading
 import time
@@ -29,10 +28,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from regraft.backbones.cache import cache_folder, file_hash, locked
+from regraft.backbones.cache import cache_folder, locked
 from regraft.backbones.catalog import CatalogRow
+from regraft.backbones.fronts import ANY
+from regraft.backbones.graphs import is_whole, make_graph, read_object
 from regraft.backbones.parity import PARITY, Vector, difference
-from regraft.backbones.readers import ANY, Example, reader
+from regraft.backbones.readers import Example, reader
 from regraft.backbones.weights import fingerprint
 from regraft.errors import BackboneError, MissingExtra, RegraftError, StorageError, UsageError
 from regraft.modalities.spec import InputSpec
@@ -41,12 +42,11 @@ from regraft.storage import write_atomically
 if TYPE_CHECKING:
     from regraft.backbones.network import FrozenNetwork
 
-Shape = tuple[int, ...]  # of an example; ANY is any length
 Load = Callable[[], "FrozenNetwork"]
 
 MEASURE = 0.3  # seconds
+COMPARED = (0, 1)  # seeds of the samples; where lengths differ, a graph could fit one of them only
 AT_ONCE = 16  # examples that go together, where they may
-DIGESTS = "sha256.json"  # of a graph's files; written last
 GRAPHS = 2  # raised when converters write another graph of the same network than before
 
 
@@ -117,10 +117,11 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(self, graph: Path, shape: Shape) -> None:
+    def __init__(self, graph: Path, spec: InputSpec) -> None:
         core = _core()
         model = core.read_model(graph)
-        model.reshape([ANY if ANY in shape else 1, *shape])
+        read = reader(spec)
+        model.reshape([ANY if read.together else 1, *read.shape(spec)])
         self.lanes = lanes()
         settings = {
             "NUM_STREAMS": self.lanes,
@@ -129,8 +130,7 @@ class OpenVINOEngine:
         }
         self._compiled = core.compile_model(model, "CPU", settings)
         self._local = threading.local()
-        kind = model.input(0).element_type.to_dtype()  # two first calls would wait for each other
-        self.run(np.zeros([4 if n == ANY else n for n in shape], kind))
+        self.run(read.sample(spec, 0))  # two first calls would wait for each other
 
     def run(self, example: Example) -> Vector:
         return np.asarray(self.run_together(example[None])[0])
@@ -148,7 +148,7 @@ class ONNXEngine(OneByOne):
 
     name = "onnxruntime"
 
-    def __init__(self, graph: Path, shape: Shape) -> None:
+    def __init__(self, graph: Path, spec: InputSpec) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -197,14 +197,14 @@ class EngineKind:
     extra   that installs them
     file    name of the converted graph; empty: the engine runs the network itself
     write   network, folder → the graph in it
-    open    graph, shape of an example → engine
+    open    graph, spec of its input → engine
     """
 
     needs: tuple[str, ...]
     extra: str
     file: str = ""
     write: Callable[["FrozenNetwork", Path], None] | None = None
-    open: Callable[[Path, Shape], Engine] | None = None
+    open: Callable[[Path, InputSpec], Engine] | None = None
 
     def version(self) -> str | None:
         """Versions that decide the numbers; None where something is not installed."""
@@ -248,13 +248,13 @@ def open_engine(name: str, row: CatalogRow, spec: InputSpec, load: Load) -> Engi
     if kind.open is None or kind.write is None:
         return TorchEngine(load())
     folder = cache_folder("graphs") / _graph_key(name, row, spec)
-    if not _whole(folder):
+    if not is_whole(folder):
         with locked(folder):
-            if not _whole(folder):  # nobody else was faster
+            if not is_whole(folder):  # nobody else was faster
                 with _named(name, row, "convert the network"):
-                    _make_graph(kind.write, load(), folder)
+                    make_graph(kind.write, load(), folder)
     with _named(name, row, f"open the graph in {folder}"):
-        return kind.open(folder / kind.file, reader(spec).shape(spec))
+        return kind.open(folder / kind.file, spec)
 
 
 def engine_of(name: str, network: Any) -> Engine:
@@ -270,7 +270,7 @@ def engine_of(name: str, network: Any) -> Engine:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             kind.write(network, Path(folder))
-        return kind.open(Path(folder) / kind.file, reader(network.spec).shape(network.spec))
+        return kind.open(Path(folder) / kind.file, network.spec)
 
 
 @contextmanager
@@ -297,34 +297,6 @@ def _graph_key(name: str, row: CatalogRow, spec: InputSpec) -> str:
     return sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _make_graph(
-    write: Callable[["FrozenNetwork", Path], None], network: "FrozenNetwork", folder: Path
-) -> None:
-    """Write beside the place and rename: another run sees the whole graph or none."""
-    beside = folder.with_name(f"{folder.name}.tmp")
-    for left in (beside, folder):  # by a kill, or damaged
-        shutil.rmtree(left, ignore_errors=True)
-    beside.mkdir()
-    try:
-        with warnings.catch_warnings():  # those of converters are not the user's concern
-            warnings.simplefilter("ignore")
-            write(network, beside)
-        digests = {path.name: file_hash(path) for path in beside.iterdir()}
-        (beside / DIGESTS).write_text(json.dumps(digests))
-        beside.replace(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _whole(folder: Path) -> bool:
-    """Whether all files of a graph are there as they were written."""
-    digests = _read(folder / DIGESTS)
-    try:
-        return bool(digests) and all(file_hash(folder / n) == d for n, d in digests.items())
-    except OSError:
-        return False
-
-
 @cache
 def _machine() -> str:
     installed = [kind.version() for kind in ENGINES.values()]
@@ -339,13 +311,13 @@ def choose_engine(row: CatalogRow, spec: InputSpec, load: Load) -> tuple[str, fl
     """
     kept = cache_folder("graphs") / "engines.json"
     key = sha256(f"{fingerprint(row)} {spec.size} {_machine()}".encode()).hexdigest()[:32]
-    rates = _rates(_read(kept).get(key))
+    rates = _rates(read_object(kept).get(key))
     if not rates:
         rates = measure(row, spec, load)
         if not rates:
             raise BackboneError(f"{row.name}: no engine gives the same features as PyTorch")
         with locked(kept):
-            write_atomically(kept, json.dumps(_read(kept) | {key: rates}, indent=1).encode())
+            write_atomically(kept, json.dumps(read_object(kept) | {key: rates}, indent=1).encode())
     best = max(rates, key=lambda name: rates[name])
     return best, rates[best]
 
@@ -357,29 +329,26 @@ def _rates(record: Any) -> dict[str, float]:
     return record if all(isinstance(rate, float) for rate in record.values()) else {}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where the file is missing or damaged."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def measure(row: CatalogRow, spec: InputSpec, load: Load) -> dict[str, float]:
     """Examples per second of every engine that is installed, works and agrees with PyTorch."""
     network = load()
-    example = reader(spec).sample(spec, 0)
-    truth = TorchEngine(network, "cpu").run(example)
+    examples = [reader(spec).sample(spec, seed) for seed in COMPARED]
+    truths = [*map(TorchEngine(network, "cpu").run, examples)]
     rates = {}
     for name, kind in ENGINES.items():
         with suppress(BackboneError):
             if kind.version() is not None:
                 engine = open_engine(name, row, spec, load)
                 with _named(name, row, "run"):
-                    if difference(truth, engine.run(example), network.block_widths) <= PARITY:
+                    found = [*map(engine.run, examples)]
+                    if _agree(truths, found, network.block_widths):
                         rates[name] = round(rate(engine, spec), 1)
     return rates
+
+
+def _agree(truths: list[Vector], found: list[Vector], widths: tuple[int, ...]) -> bool:
+    pairs = zip(truths, found, strict=True)
+    return all(difference(truth, other, widths) <= PARITY for truth, other in pairs)
 
 
 def rate(engine: Engine, spec: InputSpec) -> float:

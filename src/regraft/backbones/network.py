@@ -21,7 +21,7 @@ from regraft.backbones.readers import reader
 from regraft.backbones.sources import source
 from regraft.backbones.weights import read_state, row_file, weight_file
 from regraft.errors import BackboneError, UsageError
-from regraft.modalities.spec import UNITS, InputSpec
+from regraft.modalities.spec import InputSpec
 
 LAST = "last"  # name of the feature before the classifier
 
@@ -46,7 +46,11 @@ class Normalise(nn.Module):
 
 
 FIRST: Mapping[str, Callable[[InputSpec], nn.Module]] = MappingProxyType(
-    {"picture": Normalise, "text": lambda spec: nn.Identity()}
+    {
+        "picture": Normalise,
+        "text": lambda spec: nn.Identity(),
+        "sound": lambda spec: nn.Identity(),
+    }
 )  # what a network reads → its first layer
 
 
@@ -72,6 +76,11 @@ def _mean_of_text(x: Tensor, prefix: int) -> Tensor:
     return x.mean(1)
 
 
+def _mean_of_sound(x: Tensor, prefix: int) -> Tensor:
+    """(n, moments, d), or (n, d, moments) of a convolution → the mean over time."""
+    return x.mean(1)
+
+
 def _by_shape(x: Tensor, prefix: int) -> Tensor:
     """For networks that no family knows: three axes are tokens; of four, two equal are space."""
     if x.ndim == 3:
@@ -85,6 +94,7 @@ POOLS: Mapping[str, Callable[[Tensor, int], Tensor]] = MappingProxyType(
         "nhwc": _mean_of_nhwc,
         "tokens": _mean_of_tokens,
         "text": _mean_of_text,
+        "sound": _mean_of_sound,
         "auto": _by_shape,
     }
 )
@@ -215,8 +225,8 @@ class FrozenNetwork(nn.Module):
         return super().train(False)
 
     def features(self, pixels: Tensor) -> list[Tensor]:
-        """(n, size, size, 3) uint8 RGB, or tokens (n, length) int64 of a text → one (n, width)
-        float32 tensor per block, then the last.
+        """(n, size, size, 3) uint8 RGB, tokens (n, length) int64 of a text, or a sound as `fronts`
+        has it → one (n, width) float32 tensor per block, then the last.
         """
         kept = self.captured(pixels)
         return [kept[name] for name in self.block_names]
@@ -347,10 +357,8 @@ def _used(state: dict[str, Tensor], family: Family) -> dict[str, Tensor]:
 
 
 def _refuse_size(row: CatalogRow, size: int) -> None:
-    if size < row.min_size or size % row.size_multiple:
-        of = f", a multiple of {row.size_multiple}" if row.size_multiple > 1 else ""
-        least = f"{row.min_size} {UNITS[row.spec.reads]}"
-        raise UsageError(f"size: {row.name} reads {least} or more{of}; got {size}")
+    if not row.reads_size(size):
+        raise UsageError(f"size: {row.sizes_told}; got {size}")
 
 
 def synthetic_picture(size: int) -> Tensor:

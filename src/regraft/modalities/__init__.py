@@ -3,7 +3,7 @@
 spec    InputSpec: preprocessing as plain data
 facts   Facts: what one look at an example tells
 image   pictures
-audio   recordings, as log-mel pictures
+audio   recordings, as samples or log-mel pictures
 text    texts
 """
 

@@ -1,6 +1,7 @@
-"""Recordings: decode → mono at 16 kHz → log-mel picture → uint8, which networks for pictures read.
+"""Recordings: decode → mono at 16 kHz → samples, or a log-mel picture, as a network reads them.
 
-Three windows are the three channels (Palanisamy et al. 2020, "Rethinking CNN Models for Audio
+Networks that read sound get the samples. Networks for pictures get a picture, in which three
+windows are the three channels (Palanisamy et al. 2020, "Rethinking CNN Models for Audio
 Classification", arXiv 2007.11154): a short one sees when, a long one sees which frequency.
 """
 
@@ -20,14 +21,14 @@ from PIL import Image
 from regraft.errors import MissingExtra, Unreadable, UsageError
 from regraft.modalities.base import MOST_BYTES, Decoded
 from regraft.modalities.facts import THUMB, Facts
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.spec import UNITS, InputSpec
 
 if TYPE_CHECKING:
     from regraft.modalities.augment import Augmentations
     from regraft.modalities.usual import Usual
 
 RATE = 16_000  # samples per second, whatever the file has
-MOST_SECONDS = 30  # of the middle of a recording that are heard
+MOST_SECONDS = UNITS["sound"].most  # of the middle of a recording that are heard
 LEAST_RATE, MOST_RATE = 1_000, 400_000  # of a file
 MOST_CHANNELS = 64
 WINDOWS = (400, 800, 1600)  # samples: 25, 50 and 100 ms, one a channel
@@ -46,7 +47,7 @@ class Sound:
     """A recording in memory.
 
     samples  (n,) float32, mono at RATE
-    masks    of its picture: ``time`` or ``frequency``, where it begins and its length, in shares
+    masks    silence: ``time`` or ``frequency``, where it begins and its length, in shares
     """
 
     samples: Samples
@@ -58,7 +59,7 @@ class AudioModality:
 
     name = "audio"
     extensions = frozenset({"wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au"})
-    inputs: tuple[str, ...] = ("picture",)
+    inputs: tuple[str, ...] = ("picture", "sound")
     views: tuple[str, ...] = ("centre",)
     sayable = False
     plainly = ("log-mel statistics", f"ridge on mean and deviation of {THUMB} bands")
@@ -102,15 +103,19 @@ class AudioModality:
             raise Unreadable(file, "damaged", f"the decoder gave up: {error}") from None
 
     def prepare(self, raw: Sound, spec: InputSpec, view: str) -> npt.NDArray[np.uint8]:
-        """Recording → (size, size, 3) uint8: time from left to right, low frequencies below."""
+        """Recording → uint8, as ``spec.reads`` wants it.
+
+        picture: (size, size, 3), time from left to right, low frequencies below; sound: the bytes
+        of float32 samples, mono at 16 kHz, the middle `size` seconds at most.
+        """
         if view not in self.views:
             raise UsageError(f"views: {view!r} is not one of {', '.join(self.views)}")
-        return _masked(_picture(raw.samples, spec.size), raw.masks)
+        return AS[spec.reads](raw, spec.size)
 
     def augment(
         self, raw: Sound, spec: InputSpec, wanted: "Augmentations", rng: np.random.Generator
     ) -> npt.NDArray[np.uint8]:
-        """Recording → (size, size, 3) uint8, changed at random."""
+        """Recording → uint8 as `prepare` gives it, changed at random."""
         from regraft.modalities.augment import changed
 
         return self.prepare(changed(raw, wanted, rng), spec, self.views[0])
@@ -278,11 +283,10 @@ def _hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return 700 * (10 ** (mel / 2595) - 1)
 
 
-def _masked(
-    picture: npt.NDArray[np.uint8], masks: tuple[tuple[str, float, float], ...]
-) -> npt.NDArray[np.uint8]:
-    size = len(picture)
-    for way, begin, length in masks:
+def _as_picture(raw: Sound, size: int) -> npt.NDArray[np.uint8]:
+    """(size, size, 3), with its masks black."""
+    picture = _picture(raw.samples, size)
+    for way, begin, length in raw.masks:
         part = slice(round(begin * size), round((begin + length) * size))
         AXES[way](picture, part)
     return picture
@@ -299,4 +303,52 @@ def _silence_bands(picture: npt.NDArray[np.uint8], part: slice) -> None:
 AXES: Mapping[str, Callable[[npt.NDArray[np.uint8], slice], None]] = {
     "time": _silence_time,
     "frequency": _silence_bands,
+}
+
+
+# --- the samples ---------------------------------------------------------------------------------
+
+
+def _as_samples(raw: Sound, size: int) -> npt.NDArray[np.uint8]:
+    """(4 n,) bytes of the middle `size` seconds, with its masks silent."""
+    samples, most = raw.samples, size * RATE
+    start = max(0, (len(samples) - most) // 2)
+    samples = samples[start : start + most]
+    for way, begin, length in raw.masks:
+        samples = SILENCED[way](samples, begin, length)
+    return np.frombuffer(np.ascontiguousarray(samples, "<f4").tobytes(), np.uint8)
+
+
+def samples_of(prepared: npt.NDArray[np.uint8]) -> Samples:
+    """(n,) float32 of what `prepare` gives of a sound."""
+    return prepared.view("<f4")
+
+
+def _silent_while(samples: Samples, begin: float, length: float) -> Samples:
+    n, quiet = len(samples), samples.copy()
+    quiet[round(begin * n) : round((begin + length) * n)] = 0
+    return quiet
+
+
+def _without_bands(samples: Samples, begin: float, length: float) -> Samples:
+    """Without a part of the mel scale; shares are counted from above, as rows of a picture are."""
+    from scipy.fft import irfft, rfft
+
+    highest, lowest = _mel(RATE / 2), _mel(LOWEST)
+    upper, lower = (highest - share * (highest - lowest) for share in (begin, begin + length))
+    low, high = _hertz(np.array([lower, upper]))
+    found, hertz = rfft(samples), np.fft.rfftfreq(len(samples), 1 / RATE)
+    found[(hertz >= low) & (hertz < high)] = 0
+    return np.asarray(irfft(found, len(samples)), np.float32)
+
+
+SILENCED: Mapping[str, Callable[[Samples, float, float], Samples]] = {
+    "time": _silent_while,
+    "frequency": _without_bands,
+}
+
+# What a network reads → how a recording becomes that, at a size.
+AS: Mapping[str, Callable[[Sound, int], npt.NDArray[np.uint8]]] = {
+    "picture": _as_picture,
+    "sound": _as_samples,
 }

@@ -57,7 +57,7 @@ class Modality(Protocol):
     def prepare(self, raw: Any, spec: InputSpec, view: str) -> npt.NDArray[np.uint8]:
         """Example → uint8, one of the `views` of it, as ``spec.reads`` wants it.
 
-        picture: (size, size, 3) RGB; text: (n,) UTF-8.
+        picture: (size, size, 3) RGB; text: (n,) UTF-8; sound: (4 n,) bytes of float32 samples.
         """
         ...
 

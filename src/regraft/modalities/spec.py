@@ -7,20 +7,76 @@ serving, so that preprocessing cannot differ between them.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
 
 from regraft.errors import UsageError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 FITS = ("crop", "squash", "pad")
-UNITS = {"picture": "px", "text": "tokens"}  # what a network reads → what its size counts
+
+
+class Unit(NamedTuple):
+    """What the size of an input counts: its sign, the sizes that there can be, and usual steps."""
+
+    sign: str
+    least: int
+    most: int
+    step: int
+
+
+# What a network reads → what its size counts.
+UNITS: Mapping[str, Unit] = MappingProxyType(
+    {
+        "picture": Unit("px", 8, 2048, 32),
+        "text": Unit("tokens", 8, 2048, 32),
+        "sound": Unit("s", 1, 30, 1),
+    }
+)
+FRONTS = ("samples", "log-mel", "filterbank")
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """What a network that reads sound makes of samples first; see `regraft.backbones.fronts`.
+
+    front      ``samples``: as they are; ``log-mel``: as Whisper hears; ``filterbank``: as the
+               Audio Spectrogram Transformer does
+    bands      of the mel scale; 0 for samples
+    frames     that are always read, padded; 0: as many as the recording has
+    mean, std  of all bands, taken off and divided by
+    normalise  samples: each recording is brought to mean 0 and deviation 1; log-mel: to the same
+               loudest sample, so that it does not count how far a microphone was
+    """
+
+    front: str
+    bands: int = 0
+    frames: int = 0
+    mean: float = 0.0
+    std: float = 1.0
+    normalise: bool = False
+
+    def mistakes(self) -> Iterator[str]:
+        """What of it cannot be used."""
+        if self.front not in FRONTS:
+            yield f"hears.front: {self.front!r} is not one of {', '.join(FRONTS)}"
+        least = 0 if self.front == "samples" else 1
+        if type(self.bands) is not int or not least <= self.bands <= 256:
+            yield f"hears.bands: {self.bands!r} is not a whole number from {least} to 256"
+        if type(self.frames) is not int or not 0 <= self.frames <= 3000:
+            yield f"hears.frames: {self.frames!r} is not a whole number up to 3000"
+        if not _is_number(self.mean) or not _is_number(self.std) or self.std <= 0:
+            yield f"hears.mean, hears.std: {self.mean!r}, {self.std!r} are not numbers (std: > 0)"
+        if self.normalise not in (True, False):
+            yield f"hears.normalise: {self.normalise!r} is not true or false"
 
 
 @dataclass(frozen=True)
 class InputSpec:
     """Input of a network. What a kind of input has no use for stays as it is.
 
-    size           picture: height and width in pixels that the network reads; text: the most tokens
+    size           picture: height and width in pixels that the network reads; text: the most
+                   tokens; sound: the most seconds, of the middle
     fit            ``crop``: the shorter side becomes size / crop_fraction, then the centre is cut;
                    ``squash``: both sides become size; ``pad``: the longer side becomes size
     crop_fraction  share of the resized shorter side that the centre crop keeps, in (0, 1]
@@ -28,6 +84,7 @@ class InputSpec:
     interpolation  one of INTERPOLATIONS
     mean, std      per channel (R, G, B), on pixel values in [0, 1]
     reads          a key of UNITS: what an example is turned into
+    hears          of a network that reads sound, what it makes of it; else None
     """
 
     size: int = 224
@@ -38,17 +95,19 @@ class InputSpec:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     views: tuple[str, ...] = ("centre",)
     reads: str = "picture"
+    hears: Hearing | None = None
 
     def __post_init__(self) -> None:
         for name in ("mean", "std", "views"):
             if isinstance(given := getattr(self, name), list):  # as JSON has it
                 object.__setattr__(self, name, tuple(given))
+        if isinstance(told := getattr(self, "hears"), Mapping):  # noqa: B009  as JSON has it
+            object.__setattr__(self, "hears", _hearing(told))
         if mistakes := list(self._mistakes()):
             raise UsageError(*mistakes)
 
     def _mistakes(self) -> Iterator[str]:
-        if type(self.size) is not int or not 8 <= self.size <= 2048:
-            yield f"size: {self.size!r} is not a whole number from 8 to 2048 (pixels or tokens)"
+        yield from self._wrong_size()
         if self.fit not in FITS:
             yield f"fit: {self.fit!r} is not one of {', '.join(FITS)}"
         if self.interpolation not in INTERPOLATIONS:
@@ -64,19 +123,28 @@ class InputSpec:
             yield f"views: {self.views!r} is not one name or several, each once"
         if self.reads not in UNITS:
             yield f"reads: {self.reads!r} is not one of {', '.join(UNITS)}"
+        if (self.hears is not None) != (self.reads == "sound"):
+            yield f"hears: goes with reads: sound, and with nothing else; reads: {self.reads!r}"
+        elif self.hears is not None:
+            yield from self.hears.mistakes()
+
+    def _wrong_size(self) -> Iterator[str]:
+        sign, least, most, _ = UNITS.get(self.reads, UNITS["picture"])
+        if type(self.size) is not int or not least <= self.size <= most:
+            yield f"size: {self.size!r} is not a whole number from {least} to {most} ({sign})"
 
     @property
     def told(self) -> str:
         """The size with its unit, such as ``224 px``."""
-        return f"{self.size} {UNITS[self.reads]}"
+        return f"{self.size} {UNITS[self.reads].sign}"
 
     def at(self, size: int | None) -> Self:
-        """The same spec at another size (pixels); None leaves it as it is."""
+        """The same spec at another size; None leaves it as it is."""
         return self if size is None else replace(self, size=size)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, also after a way through JSON; `from_dict` reads it."""
-        return asdict(self)
+        return {k: v for k, v in asdict(self).items() if k != "hears" or v is not None}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -90,6 +158,15 @@ class InputSpec:
                 )
             )
         return cls(**record)
+
+
+def _hearing(record: Mapping[str, Any]) -> Hearing:
+    known = [f.name for f in fields(Hearing)]
+    if unknown := sorted(set(record) - set(known)):
+        raise UsageError(f"hears: {', '.join(unknown)}: not known; known: {', '.join(known)}")
+    if "front" not in record:
+        raise UsageError("hears.front: missing")
+    return Hearing(**record)
 
 
 def _is_number(value: object) -> bool:

@@ -145,7 +145,8 @@ def _config(bundle: Bundle, index: int, told: Mapping[str, Any]) -> bytes:
     """The configuration of the architecture, which must be of the architecture's own kind."""
     config = bundle.document(f"backbone-{index}-config")
     kind = config.get("model_type") if isinstance(config, dict) else None
-    own = re.sub(r"(Model|ForImageClassification)$", "", told["architecture"]).lower()
+    own = families()[told["family"]].model_type.replace("-", "")
+    own = own or re.sub(r"(Model|For[A-Za-z]+)$", "", told["architecture"]).lower()
     if not isinstance(kind, str) or re.sub(r"[_-]", "", kind) != own:
         raise BundleError(
             f"{bundle.path}: backbone-{index}-config.json is of the kind {kind!r:.60}, and the "

@@ -13,7 +13,7 @@ from regraft.backbones.engines import choose_engine, lanes, rate
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.weights import weight_file
 from regraft.errors import BackboneError, UsageError
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.spec import UNITS, InputSpec
 from regraft.recipe import Recipe
 from regraft.storage import write_atomically
 from regraft.transfer.inputs import first_input, fitting, foreign
@@ -70,7 +70,7 @@ def _not_chosen() -> "FrozenNetwork":
 
 
 def _readable(row: CatalogRow, size: int) -> int:
-    """The next size, pixels, that a network can read."""
+    """The next size that a network can read."""
     if families()[row.family].resize == "fixed":
         return row.spec.size
     return fitting(row, size)
@@ -118,11 +118,13 @@ class Wanted:
         size, licences = self.recipe.size, self.recipe.licence
         if reason := foreign(row, self.inputs):
             yield reason
+            return
         if licences and row.licence_weights.casefold() not in map(str.casefold, licences):
             yield f"its weights' licence is {row.licence_weights}, not {' or '.join(licences)}"
         if size is not None and size != _readable(row, size):
-            told, other = row.spec.at(size).told, row.spec.at(_readable(row, size)).told
-            yield f"it cannot read {told}; the next size that it can is {other}"
+            sign = UNITS[row.spec.reads].sign
+            other = f"{_readable(row, size)} {sign}"
+            yield f"it cannot read {size} {sign}; the next size that it can is {other}"
         if not self.include_missing and not (here := available(row)):
             yield here.reason
         if self.max_parameters is not None and (count := parameters(row)) > self.max_parameters:

@@ -23,7 +23,7 @@ from regraft.errors import BackboneError, DataError
 from regraft.evaluation.intervals import Interval, bootstrap
 from regraft.modalities import modality
 from regraft.modalities.base import Modality
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.spec import UNITS, InputSpec
 from regraft.progress import Progress
 from regraft.recipe import Recipe
 from regraft.transfer.block_weights import subsample
@@ -49,10 +49,11 @@ class RankRow:
     knn, logme, h_score  of the last layer; see `regraft.transfer.transferability`
     upstream_score       ImageNet-1k top-1 in per cent; None: not stated
     megabytes            of the parameters in float32
-    pictures_per_second  of `engine` at `size` pixels on this machine, decoding not counted
+    pictures_per_second  of `engine` at `size` on this machine, decoding not counted
     seconds              that the network took in this call
     stage                ``measured`` as a fit would begin with it, or only ``screened``
     note                 what to bear in mind; may be empty
+    unit                 of `size`
     """
 
     name: str
@@ -72,6 +73,7 @@ class RankRow:
     seconds: float
     stage: str
     note: str = ""
+    unit: str = "px"
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,6 +278,7 @@ class Halving:
             licence_weights=row.licence_weights,
             seconds=round(time.perf_counter() - start, 2),
             stage=stage.name,
+            unit=UNITS[made.spec.reads].sign,
         )
 
     def _features(

@@ -7,7 +7,7 @@ from statistics import median
 from regraft.backbones.catalog import DEFAULTS, CatalogRow, available, catalog, find
 from regraft.backbones.engines import ENGINES, engine_kind
 from regraft.errors import UsageError
-from regraft.modalities.spec import UNITS, InputSpec
+from regraft.modalities.spec import InputSpec
 from regraft.recipe import Recipe
 
 MIRRORED = ("centre", "whole-mirrored")
@@ -53,9 +53,10 @@ def networks(
     return rows or _here(recipe, inputs)
 
 
-def default_for(inputs: Sequence[str]) -> str:
-    """Name of the network that is tried first on what can be turned into such inputs."""
-    return DEFAULTS[inputs[0]]
+def defaults_for(inputs: Sequence[str]) -> list[CatalogRow]:
+    """The usual network of each input that is on this machine; of the first one in any case."""
+    rows = [catalog()[DEFAULTS[reads]] for reads in inputs if reads in DEFAULTS]
+    return rows[:1] + [row for row in rows[1:] if available(row)]
 
 
 def foreign(row: CatalogRow, inputs: Sequence[str]) -> str:
@@ -66,17 +67,18 @@ def foreign(row: CatalogRow, inputs: Sequence[str]) -> str:
 
 
 def _here(recipe: Recipe, inputs: Sequence[str]) -> list[CatalogRow]:
-    """What fits the recipe and is on this machine, the default first."""
+    """What fits the recipe and is on this machine, the defaults first."""
     known = [row for row in catalog().values() if not foreign(row, inputs)]
     fitting = [row for row in known if _allowed(row, recipe) and available(row)]
     here = [row for row in fitting if _readable(row, recipe)]
-    first = default_for(inputs)
-    here.sort(key=lambda row: (row.name != first, -(row.upstream_score or 0)))
+    usual = [row.name for row in defaults_for(inputs)]
+    place = {name: i for i, name in enumerate(usual)}  # each way to read them is tried early
+    here.sort(key=lambda row: (place.get(row.name, len(usual)), -(row.upstream_score or 0)))
     if here:
         return here
     if fitting:
         raise UsageError(*(f"size: {_reads(row, recipe)}" for row in fitting))
-    missing = available(catalog()[first])
+    missing = available(catalog()[usual[0]])
     raise UsageError(
         f"backbone: no network on this machine reads a {' or '.join(inputs)} and has weights under "
         f"{', '.join(recipe.licence) or 'any licence'}; `regraft backbones` lists all"
@@ -96,14 +98,11 @@ def _wrong_engine(recipe: Recipe) -> Iterator[str]:
 
 
 def _readable(row: CatalogRow, recipe: Recipe) -> bool:
-    size = recipe.size
-    return size is None or (size >= row.min_size and size % row.size_multiple == 0)
+    return recipe.size is None or row.reads_size(recipe.size)
 
 
 def _reads(row: CatalogRow, recipe: Recipe) -> str:
-    of = f", a multiple of {row.size_multiple}" if row.size_multiple > 1 else ""
-    least = f"{row.min_size} {UNITS[row.spec.reads]}"
-    return f"{row.name} reads {least} or more{of}; got {recipe.size}"
+    return f"{row.sizes_told}; got {recipe.size}"
 
 
 def _allowed(row: CatalogRow, recipe: Recipe) -> bool:
@@ -163,6 +162,7 @@ def _small(row: CatalogRow, sizes: Sequence[int]) -> bool:
 
 
 def fitting(row: CatalogRow, size: int) -> int:
-    """The next size in pixels that the network can read."""
+    """The next size that the network can read; the largest where there is no next one."""
     size = max(size, row.min_size)
-    return -(-size // row.size_multiple) * row.size_multiple
+    size = -(-size // row.size_multiple) * row.size_multiple
+    return min(size, row.max_size or size)

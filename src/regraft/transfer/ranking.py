@@ -112,7 +112,7 @@ COLUMNS: Mapping[str, Callable[[RankRow], str]] = {
     "parameters": lambda row: f"{row.parameters / 1e6:.1f} M",
     "MB": lambda row: f"{row.megabytes:.0f}",
     "examples/s": lambda row: f"{row.pictures_per_second:.0f}",
-    "size": lambda row: f"{row.size} px",
+    "size": lambda row: f"{row.size} {row.unit}",
     "licence of weights": lambda row: row.licence_weights,
     "note": lambda row: row.note,
 }

@@ -10,7 +10,7 @@ network's features of all other examples speak for another class (`regraft.trans
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from regraft import __version__
-from regraft.backbones.catalog import find
+from regraft.backbones.catalog import CatalogRow, find
 from regraft.backbones.extractor import Extractor, extractor
 from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.store import Store
@@ -33,9 +33,10 @@ from regraft.modalities import modality
 from regraft.modalities.base import Modality
 from regraft.modalities.facts import Facts
 from regraft.progress import Progress
-from regraft.transfer.inputs import default_for, fitting, foreign
+from regraft.transfer.inputs import defaults_for, fitting, foreign
 from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared
+from regraft.verbs.rungs import features_of
 from regraft.verbs.shown import SUSPECT, illustrated, label_suspects
 
 SIZE = 128  # pixels or tokens: finds as many wrong labels as 224 in a third of the time
@@ -165,7 +166,9 @@ def doctor(
     label, path_column, text, group, split  columns of a manifest
     root            folder that a manifest's files are in; None: the manifest's own
     backbone, size, engine  of the frozen network that checks the labels; None: the default network,
-                    SIZE pixels (texts: tokens) or the next size that it reads, the fastest engine
+                    SIZE pixels (texts: tokens) or the next size that it reads, the fastest engine.
+                    Where examples can be read in several ways (recordings: as a picture and as
+                    sound), the default of the way with the least leave-one-out error
     seed            of the choice of block weights
     look_for_label_errors  False: only one look at each file, no network
 
@@ -186,13 +189,13 @@ def doctor(
         raise DataError("there are no examples")
     checks = look_for_label_errors and len(_checkable(dataset)) > 1
     kind, files = modality(dataset.modality), dataset.table["path"].to_list()
-    network = _extractor(kind, backbone, size, engine) if checks else None
+    networks = _extractors(kind, backbone, size, engine) if checks else [None]
     opened = store or Store()
     try:
-        seen = pass_over(files, kind, opened, network, progress)
+        passes = [pass_over(files, kind, opened, one, progress) for one in networks]
+        seen = passes[0]
         found = inspect(_without_old(dataset), seen.shas, seen.looks)
-        readable = np.array([isinstance(look, Facts) for look in seen.looks])
-        labels = [*_label_errors(found.dataset, found.together, seen, readable, seed, opened)]
+        labels = [*_label_errors(found.dataset, found.together, passes, seed, opened)]
     finally:
         if store is None:
             opened.close()
@@ -201,14 +204,22 @@ def doctor(
     return Diagnosis(clean, clean.findings, found.together, len(dataset), _counts(clean))
 
 
-def _extractor(
+def _extractors(
     kind: Modality, backbone: str | None, size: int | None, engine: str | None
-) -> Extractor:
-    row = find(default_for(kind.inputs) if backbone is None else backbone)
-    if reason := foreign(row, kind.inputs):
-        raise UsageError(f"backbone: {reason}")
+) -> list[Extractor]:
+    """The network that was named; else the default one of each way to read the examples."""
+    rows = defaults_for(kind.inputs) if backbone is None else [find(backbone)]
+    if reasons := [reason for row in rows if (reason := foreign(row, kind.inputs))]:
+        raise UsageError(*(f"backbone: {reason}" for reason in reasons))
+    able = [row for row in rows if size is None or row.reads_size(size)]
+    return [_extractor(row, size, engine) for row in able or rows]
+
+
+def _extractor(row: CatalogRow, size: int | None, engine: str | None) -> Extractor:
     if size is None:
-        size = fitting(row, SIZE)
+        size = min(row.spec.size, fitting(row, SIZE))
+    if not row.reads_size(size):
+        raise UsageError(f"size: {row.sizes_told}; got {size}")
     return extractor(row, replace(row.spec.at(size), crop_fraction=1.0), engine)
 
 
@@ -233,26 +244,25 @@ def _checkable(dataset: Dataset) -> list[str]:
 
 
 def _label_errors(
-    dataset: Dataset, together: Groups, seen: Pass, readable: Any, seed: int, store: Store
+    dataset: Dataset, together: Groups, passes: Sequence[Pass], seed: int, store: Store
 ) -> Iterator[Finding]:
     classes = _checkable(dataset)
-    if len(classes) < 2 or seen.features is None:
+    if len(classes) < 2 or passes[0].features is None:
         reason = f"labels were not checked: fewer than two classes have {FEW} examples"
         yield Finding(UNCHECKED, (), reason, "note")
         return
     table = dataset.table.with_row_index().filter(pl.col("label").is_in(classes))
     rows, names = table["index"].to_numpy(), table["id"].to_list()
     labels = np.array([classes.index(name) for name in table["label"]])
-    left_out = kept_head(
-        store,
-        seen.features[readable][rows],
-        labels,
-        classes=len(classes),
-        widths=seen.widths,
-        groups=Prepared(dataset, together).left_out_together(dataset)[rows],
-        seed=seed,
-    ).left_out
-    yield from label_suspects(left_out, labels, names, classes)
+    asked: dict[str, Any] = {"classes": len(classes), "seed": seed}
+    asked["groups"] = Prepared(dataset, together).left_out_together(dataset)[rows]
+    readable = np.array([isinstance(look, Facts) for look in passes[0].looks])
+    heads = [
+        kept_head(store, features_of(seen)[readable][rows], labels, widths=seen.widths, **asked)
+        for seen in passes
+    ]
+    best = min(heads, key=lambda head: head.error)
+    yield from label_suspects(best.left_out, labels, names, classes)
 
 
 # Leaving out -------------------------------------------------------------------------------------

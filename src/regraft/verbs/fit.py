@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.extractor import Extractor, extractor
 from regraft.backbones.features import Pass, pass_over
-from regraft.backbones.readers import reader
 from regraft.backbones.reading import hash_files
 from regraft.backbones.store import Store, Verdict
 from regraft.data.dataset import Dataset
@@ -30,8 +29,9 @@ from regraft.model.model import Model
 from regraft.progress import Progress, Quiet
 from regraft.recipe import Recipe
 from regraft.transfer.block_weights import subsample
-from regraft.transfer.inputs import candidates, first_input, fitting, networks
+from regraft.transfer.inputs import candidates, first_input, networks
 from regraft.transfer.kernel import MOST
+from regraft.verbs.beside import at, beside, trainable
 from regraft.verbs.evaluate import measure
 from regraft.verbs.forecast import Forecast, for_probes
 from regraft.verbs.ground import Ground
@@ -164,7 +164,8 @@ class _Run:
     def run(self, networks_to_try: Sequence[CatalogRow]) -> Fitted:
         """Up the rungs, to the model and its report."""
         self._read()
-        first = self._first_extractor(networks_to_try[0])
+        routes = len({row.spec.reads for row in networks_to_try})
+        first = self._first_extractor(networks_to_try[0], routes)
         self.forecast.plan(self.forecast.seconds(first.row, first.spec))
         seen = self._pass(first)
         prepared = self._prepare(seen)
@@ -174,9 +175,9 @@ class _Run:
         spent = self.timings["features"]
         rungs = [self._climb((first,), rows(seen, kept), learning, spent)]
         for row in networks_to_try[1:]:
-            wanted = replace(row.spec, views=first.spec.views)
+            wanted = beside(row, first, self.recipe, self.sizes)
             if self.recipe.backbone or self.forecast.affords(row, wanted, TO_OPEN):
-                rungs.append(self._another(row, first, kept, learning))
+                rungs.append(self._another(row, wanted, kept, learning))
         if len(rungs) > 1:
             asked = (rungs, learning, self.recipe.seed, self.store)
             rungs.append(self._timed("head", side_by_side, *asked))
@@ -204,18 +205,19 @@ class _Run:
             "reading", hash_files, self.files, self.progress
         )
 
-    def _first_extractor(self, row: CatalogRow) -> Extractor:
+    def _first_extractor(self, row: CatalogRow, routes: int) -> Extractor:
         step = max(1, len(self.files) // GLANCED_AT)
         glance = pass_over(self.files[::step], self.kind, self.store, shas=self.shas[::step])
-        choice = first_input(
-            row, self.recipe, [*map(self.kind.natural_size, glance.facts.values())]
-        )
+        facts = [*glance.facts.values()]
+        self.sizes = [*map(self.kind.natural_size, facts)]
+        choice = first_input(row, self.recipe, self.sizes)
         one = self._open(row, choice.spec)
-        self.forecast = Forecast(len(self.files), for_probes(self.recipe.budget))
+        budget = for_probes(self.recipe.budget)
+        self.forecast = Forecast(len(self.files), budget, facts=facts, routes=routes)
         self.forecast.learn(one)
         choice = self.forecast.first(choice, row, self.recipe)
         self.chosen |= choice.reasons
-        return one if choice.spec == one.spec else _at(one, choice.spec)
+        return one if choice.spec == one.spec else at(one, choice.spec)
 
     def _open(self, row: CatalogRow, spec: InputSpec) -> Extractor:
         made = self._timed("opening the network", extractor, row, spec, self.recipe.engine)
@@ -261,7 +263,7 @@ class _Run:
 
         best, least = first, error(features_of(seen)[place], seen.widths)
         for choice in candidates(first.row, first.spec, self.recipe, self.kind.views):
-            other = _at(first, choice.spec)
+            other = at(first, choice.spec)
             if not self.forecast.affords(other.row, other.spec):
                 continue
             part = self._pass(other, place)
@@ -270,13 +272,9 @@ class _Run:
                 self.chosen |= choice.reasons
         return best, seen if best is first else self._pass(best)
 
-    def _another(
-        self, row: CatalogRow, first: Extractor, kept: Numbers, learning: Learning
-    ) -> Rung:
-        """A probe on another network: at the same size where it was chosen, else at its own."""
+    def _another(self, row: CatalogRow, spec: InputSpec, kept: Numbers, learning: Learning) -> Rung:
+        """A probe on another network."""
         before = time.perf_counter()
-        size = None if first.spec.size == first.row.spec.size else fitting(row, first.spec.size)
-        spec = replace(row.spec.at(size), crop_fraction=1.0, views=first.spec.views)
         one = self._open(row, spec)
         seen = rows(self._pass(one), kept)
         return self._climb((one,), seen, learning, time.perf_counter() - before)
@@ -301,6 +299,7 @@ class _Run:
                 self.chosen["training"] = f"none: {reason}"
             return probe, []
         singles = [rung for rung in rungs if len(rung.extractors) == 1 and not rung.lasts]
+        able = [one for one in singles if trainable(one.extractors[0].row, self.recipe)]
         place = positions(self.dataset, prepared.dataset)
         held = _held_out(prepared.dataset)
         ground = Ground(
@@ -313,7 +312,7 @@ class _Run:
             learning=learning,
             measured=positions(prepared.dataset, held),
             probe=probe,
-            single=best_probe(singles)[0],
+            single=best_probe(able or singles)[0],
             until=self.started + self.recipe.budget,
             folder=self.folder,
         )
@@ -372,18 +371,6 @@ class _Run:
         finally:
             spent = time.perf_counter() - before
             self.timings[stage] = self.timings.get(stage, 0) + spent
-
-
-def _at(first: Extractor, spec: InputSpec) -> Extractor:
-    """The same network and engine at another input, with the rate to expect there."""
-    other = Extractor(first.row, spec, first.engine_name)
-    rate = None if first.rate is None else first.rate * _cost(first) / _cost(other)
-    return replace(other, rate=rate)
-
-
-def _cost(one: Extractor) -> float:
-    """Of an example, in those of one view as the network's own spec has it."""
-    return reader(one.spec).cost(one.spec, one.row.spec) * len(one.spec.views)
 
 
 def _held_out(data: Dataset) -> Dataset:

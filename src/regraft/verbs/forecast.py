@@ -3,14 +3,15 @@
 No clock is asked on the way, so the same run chooses the same again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.engines import lanes
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.readers import reader
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.facts import Facts
+from regraft.modalities.spec import UNITS, InputSpec
 from regraft.recipe import Recipe
 from regraft.transfer.inputs import Choice, fitting
 
@@ -41,12 +42,16 @@ class Forecast:
     budget   seconds that probes may take
     speed    10⁹ operations a second
     planned  seconds of what was decided so far
+    facts    of some of the examples
+    routes   ways to read the examples that are all to be tried: the first one gets its share
     """
 
     files: int
     budget: float
     speed: float = 0.0
     planned: float = 0.0
+    facts: Sequence[Facts] = ()
+    routes: int = 1
 
     def __post_init__(self) -> None:
         self.speed = self.speed or NOMINAL * lanes()
@@ -54,11 +59,11 @@ class Forecast:
     def learn(self, one: Extractor) -> None:
         """Take over the speed of a network whose rate was measured."""
         if one.rate is not None:
-            self.speed = BESIDE * one.rate * _operations(one.row, one.spec, 1)
+            self.speed = BESIDE * one.rate * _operations(one.row, one.spec, 1, ())
 
     def seconds(self, row: CatalogRow, spec: InputSpec) -> float:
         """For the features of all files."""
-        return self.files * _operations(row, spec, len(spec.views)) / self.speed
+        return self.files * _operations(row, spec, len(spec.views), self.facts) / self.speed
 
     def plan(self, seconds: float) -> None:
         self.planned += seconds
@@ -98,7 +103,7 @@ class Forecast:
         return replace(choice, spec=choice.spec.at(size), reasons=choice.reasons | {"size": why})
 
     def _fits(self, row: CatalogRow, spec: InputSpec) -> bool:
-        return self.seconds(row, spec) <= max(SECONDS, FIRST * self.budget - ALWAYS)
+        return self.seconds(row, spec) <= max(SECONDS, (FIRST * self.budget - ALWAYS) / self.routes)
 
 
 def _head_operations(n: int, d: int) -> float:
@@ -107,13 +112,14 @@ def _head_operations(n: int, d: int) -> float:
     return (sums + inner) / 1e9
 
 
-def _operations(row: CatalogRow, spec: InputSpec, views: int) -> float:
+def _operations(row: CatalogRow, spec: InputSpec, views: int, facts: Sequence[Facts]) -> float:
     """10⁹ operations for one example."""
-    return (row.gflops or UNKNOWN_GFLOPS) * reader(spec).cost(spec, row.spec) * views
+    return (row.gflops or UNKNOWN_GFLOPS) * reader(spec).cost(spec, row.spec, facts) * views
 
 
 def _smaller(row: CatalogRow, size: int) -> Iterator[int]:
     """Sizes from one downwards."""
+    step = UNITS[row.spec.reads].step
     for share in SMALLER:
-        if (other := fitting(row, round(size * share / 32) * 32)) <= size:
+        if (other := fitting(row, round(size * share / step) * step)) <= size:
             yield other
