@@ -246,6 +246,7 @@ def _load_transformers(module: Any, state: "State") -> "Module":
         f"{n}: {tuple(theirs)} for {tuple(ours)}" for n, theirs, ours in told["mismatched_keys"]
     ]
     refuse_mismatch(module, set(told["missing_keys"]), set(told["unexpected_keys"]), shapes)
+    loaded.loss_function = None  # tracing reads it, and the library would warn that there is none
     return loaded
 
 
