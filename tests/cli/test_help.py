@@ -14,7 +14,7 @@ VERBS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 
 def test_the_verbs_are_all_there() -> None:
     first = ["fit", "doctor", "rank", "compare", "preview"]
-    assert list(VERBS) == [*first, "evaluate", "predict", "serve", "backbones", "demo"]
+    assert list(VERBS) == [*first, "evaluate", "predict", "serve", "export", "backbones", "demo"]
 
 
 @pytest.mark.parametrize("verb", VERBS)

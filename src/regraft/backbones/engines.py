@@ -103,7 +103,7 @@ class TorchEngine(OneByOne):
 
 
 @cache
-def _core() -> Any:
+def openvino_core() -> Any:
     """One for good: its end in another thread than its beginning takes the stack of that thread's
     signal handlers away (seen with 2026.4 where the processor has AMX), and a signal then kills.
     """
@@ -118,7 +118,7 @@ class OpenVINOEngine:
     name = "openvino"
 
     def __init__(self, graph: Path, spec: InputSpec) -> None:
-        core = _core()
+        core = openvino_core()
         model = core.read_model(graph)
         read = reader(spec)
         model.reshape([ANY if read.together else 1, *read.shape(spec)])

@@ -14,6 +14,7 @@ from regraft.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     fit,
     predict,
     preview,
@@ -40,6 +41,7 @@ for command in (
     evaluate.evaluate,
     predict.predict,
     serve.serve,
+    export.export,
     backbones.backbones,
     demo.demo,
 ):

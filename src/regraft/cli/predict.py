@@ -138,7 +138,7 @@ def _fitted(path: str, top: int | None, voice: Voice) -> _Source:
         "bundle": path,
         "name": model.record.get("name"),
         "classes": list(model.classes),
-        "backbones": [one.row.name for one in model.extractors],
+        "backbones": [one["name"] for one in model.networks],
     }
     return _Source(
         told,

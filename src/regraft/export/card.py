@@ -41,6 +41,7 @@ def card_text(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     parts = [
         f"# {plain(about['name'])}",
         f"A classifier of {_noun(about)} into {len(about['classes'])} classes, made with Regraft.",
+        *([f"**{plain(about['notice'])}**"] if about.get("notice") else []),
         *_section("Classes", _classes(about["classes"])),
         *_section("How good it is", _metrics(record)),
         *_section("Data", _data(record)),
@@ -143,6 +144,11 @@ def _answers(about: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"- The conformal set holds the right class for at least {100 * coverage:.0f} of 100 "
             "examples like those learned from, over all classes together."
+        )
+    if point := about.get("operating"):
+        lines.append(
+            f"- The answer is {plain(point['positive'])} from a probability of "
+            f"{point['threshold']:.4g} on ({plain(point['asked'])}); else the most probable other."
         )
     return lines
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.store import Store
@@ -24,6 +25,8 @@ from regraft.evaluation.calibration import conformal_sets, softmax
 from regraft.evaluation.operating import Judged, OperatingPoint, choose, positive_class
 from regraft.export.bundle import read_bundle, write_bundle
 from regraft.modalities import modality
+from regraft.modalities.spec import InputSpec
+from regraft.model.encoded import Features, encoded_features
 from regraft.progress import Progress
 from regraft.transfer.novelty import Novelty
 from regraft.transfer.probe import Head
@@ -83,6 +86,15 @@ class Model:
         """Frozen features of files, the backbones side by side; see `Pass`."""
         return features(self.extractors, files, self.modality, store=store, progress=progress)
 
+    def encoded(self, examples: Sequence[bytes]) -> Features:
+        """Features of encoded examples in memory; see `encoded_features`."""
+        return encoded_features(self.extractors, self.modality, examples)
+
+    @property
+    def networks(self) -> list[dict[str, Any]]:
+        """What is told of each network: name, what it reads, engine, licences."""
+        return [told_network(one.row, one.spec, one.engine_name) for one in self.extractors]
+
     def answer(self, features: npt.NDArray[np.floating]) -> Answers:
         """Answers for raw features (n, d). Each row is computed by itself.
 
@@ -138,10 +150,22 @@ class Model:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a bundle; nothing else is needed, nor is any code in it run. Raises BundleError."""
+        """Read a bundle, or a folder that `regraft export` wrote; nothing else is needed, nor is
+        any code in it run. Raises BundleError.
+        """
+        if Path(path).is_dir():
+            from regraft.model.exported import load_exported
+
+            return load_exported(Path(path))  # type: ignore[return-value]
         from regraft.model.packing import unpack
 
         return cls(**unpack(read_bundle(Path(path))))
+
+
+def told_network(row: CatalogRow, spec: InputSpec, engine: str) -> dict[str, Any]:
+    """A network of a model, as plain data."""
+    licences = {"licence_weights": row.licence_weights, "licence_code": row.licence_code}
+    return {"name": row.name, "reads": spec.told, "engine": engine, **licences}
 
 
 def features(

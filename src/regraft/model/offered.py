@@ -10,6 +10,7 @@ from regraft.backbones.readers import reader
 from regraft.export.bundle import read_bundle
 from regraft.export.card import model_card
 from regraft.modalities import modality
+from regraft.model.exported import load_exported
 from regraft.model.model import Model
 from regraft.model.packing import unpack
 from regraft.model.predict import Prediction, predict_encoded
@@ -26,10 +27,13 @@ class Offered:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read a bundle and open its engines, so that the first answer waits for nothing.
+        """Read a bundle or an export and open its engines, so that no answer waits for them.
 
         Raises RegraftError.
         """
+        if path.is_dir():
+            exported = load_exported(path)
+            return cls(exported, exported.version)
         bundle = read_bundle(path)
         model = Model(**unpack(bundle))
         for one in model.extractors:
@@ -75,16 +79,9 @@ def about(model: Model) -> dict[str, Any]:
         "modality": model.modality,
         "classes": list(model.classes),
         "coverage": recipe.get("coverage"),
-        "networks": [
-            {
-                "name": one.row.name,
-                "reads": one.spec.told,
-                "engine": one.engine_name,
-                "licence_weights": one.row.licence_weights,
-                "licence_code": one.row.licence_code,
-            }
-            for one in model.extractors
-        ],
+        "notice": model.record.get("notice"),
+        "operating": None if model.operating is None else model.operating.to_dict(),
+        "networks": model.networks,
     }
 
 

@@ -108,10 +108,10 @@ def unpack(bundle: Bundle) -> dict[str, Any]:
     """Arguments of `Model`. Raises BundleError where the bundle does not hold a model."""
     told, record = bundle.document("model"), bundle.document("record")
     head, novelty = bundle.tensors("head"), bundle.tensors("novelty")
-    _refuse(bundle, [*misfits(ToldModel, told, "model."), *_wrong_record(record)])
+    _refuse(bundle, [*misfits(ToldModel, told, "model."), *wrong_record(record)])
     _refuse(bundle, [*_wrong_model(told), *_wrong_head(head, told), *_wrong_novelty(novelty, head)])
     judged = None if told.get("judged_by") is None else bundle.tensors("judged")
-    _refuse(bundle, [*_wrong_point(told), *_wrong_judged(judged, len(told["classes"]))])
+    _refuse(bundle, [*wrong_point(told), *_wrong_judged(judged, len(told["classes"]))])
     try:
         extractors = [extractor_of(bundle, i, b) for i, b in enumerate(told["backbones"])]
     except BundleError:
@@ -168,7 +168,8 @@ def _wrong_model(told: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _wrong_point(told: dict[str, Any]) -> Iterator[str]:
+def wrong_point(told: Mapping[str, Any]) -> Iterator[str]:
+    """What keeps operating points of a document from being used."""
     if (how := told.get("judged_by")) not in (None, LEFT_OUT, HELD_BACK):
         yield f"model.judged_by: {how!r:.60} is neither {LEFT_OUT!r} nor {HELD_BACK!r}"
     point = told.get("operating")
@@ -195,14 +196,16 @@ RECORD: dict[str, type] = {
     "name": str,
     "notice": str,
     **dict.fromkeys(
-        ("recipe", "chosen", "split", "examples", "leave_one_out", "operating_point"), dict
+        ("recipe", "chosen", "split", "examples", "leave_one_out", "measured", "operating_point"),
+        dict,
     ),
     **dict.fromkeys(("backbones", "learned", "tried", "reproduce"), list),
 }
 ITEMS: dict[str, type] = {"backbones": dict, "learned": str, "tried": dict, "reproduce": str}
 
 
-def _wrong_record(record: Any) -> Iterator[str]:
+def wrong_record(record: Any) -> Iterator[str]:
+    """What keeps a record from being one that is read again."""
     if not isinstance(record, dict):
         yield f"record: expected an object, got {record!r:.60}"
         return

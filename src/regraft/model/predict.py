@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from regraft.backbones.catalog import find
-from regraft.backbones.extractor import Extractor
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.data.inline import inline_text, inlined
@@ -20,11 +19,11 @@ from regraft.data.manifests import FORMATS
 from regraft.data.sources import EXTENSIONS, load
 from regraft.errors import DataError, Unreadable, UsageError
 from regraft.modalities import modality
+from regraft.model.encoded import MEMORY
 from regraft.model.model import Answers, Model
 from regraft.progress import Progress, Quiet
 
 CHUNK = 2048  # files whose features are in memory at once
-MEMORY = "<memory>"  # what an example without a file is called
 LISTED = 20  # files that one message names
 
 # Modes of PIL and what keeps them as they are; others become RGB or RGBA first.
@@ -238,46 +237,13 @@ def predict_encoded(model: Model, examples: Sequence[bytes], *, top: int = 5) ->
     threads. Raises UsageError for a wrong `top`.
     """
     _refuse_top(top)
-    errors: dict[int, str] = {}
-    prepared = [_prepared(one, model.modality, examples, errors) for one in model.extractors]
+    features, errors = model.encoded(examples)
     there = [i for i in range(len(examples)) if i not in errors]
     out = {i: Prediction(MEMORY, error=reason) for i, reason in errors.items()}
     if there:
-        vectors = [
-            _vectors(one, [views[i] for i in there])
-            for one, views in zip(model.extractors, prepared, strict=True)
-        ]
-        names = [MEMORY] * len(there)
-        found = _answers(model, names, np.hstack(vectors), {}, top)
+        found = _answers(model, [MEMORY] * len(there), features, {}, top)
         out |= dict(zip(there, found, strict=True))
     return Predictions(out[i] for i in range(len(examples)))
-
-
-Views = list[Any]  # an example as `Modality.prepare` gives it, once for each view of the spec
-
-
-def _prepared(
-    one: Extractor, kind: str, examples: Sequence[bytes], errors: dict[int, str]
-) -> list[Views]:
-    """The views of each example; what cannot be decoded has none, and its reason in `errors`."""
-    made, found = modality(kind), []
-    for i, data in enumerate(examples):
-        views: Views = []
-        if i not in errors:
-            try:
-                raw = made.decode(data, MEMORY, one.spec).raw
-                views = [made.prepare(raw, one.spec, view) for view in one.spec.views]
-            except Unreadable as error:
-                errors[i] = error.reason
-        found.append(views)
-    return found
-
-
-def _vectors(one: Extractor, examples: Sequence[Views]) -> Any:
-    """(n, d): the mean over the views of each example."""
-    found = one.vectors([view for views in examples for view in views])
-    some = [[next(found) for _ in views] for views in examples]
-    return np.stack([v[0] if len(v) == 1 else np.mean(v, axis=0) for v in some])
 
 
 def _encoded(picture: Any) -> bytes:

@@ -29,11 +29,16 @@ class Answering(Protocol):
     together  examples that are best answered in one call
     """
 
-    name: str
-    version: str
-    modality: str
-    sayable: bool
-    together: int
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def modality(self) -> str: ...
+    @property
+    def sayable(self) -> bool: ...
+    @property
+    def together(self) -> int: ...
 
     def answer(self, examples: Sequence[bytes], top: int) -> list[Answer]:
         """One answer for each encoded example, in order, the same whatever is beside it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -57,7 +57,7 @@ class Service:
     limits: Limits
     workers: int
     token: str | None = None
-    hosts: Sequence[str] | None = None
+    hosts: Collection[str] | None = None
     stopping: bool = False
     queue: Queue = field(init=False)
     figures: Figures = field(init=False)

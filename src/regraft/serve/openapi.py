@@ -127,10 +127,13 @@ def document(models: Models, token: bool) -> dict[str, Any]:
 
 
 def _paths(models: Models) -> dict[str, Any]:
-    name = {"name": "name", "in": "path", "required": True, "schema": TEXT}
+    name: Schema = {"name": "name", "in": "path", "required": True, "schema": TEXT}
     model = {"$ref": "#/components/schemas/Model"}
     card = _get("Its model card.", TEXT, 404, kind="text/markdown")
-    several = {"type": "object", "properties": {"models": {"type": "array", "items": model}}}
+    several: Schema = {
+        "type": "object",
+        "properties": {"models": {"type": "array", "items": model}},
+    }
     return {
         "/v1/predict": {"post": _predict(models)},
         "/v1/models": {"get": _get("The models that are served.", several)},
@@ -145,7 +148,7 @@ def _paths(models: Models) -> dict[str, Any]:
 
 def _predict(models: Models) -> dict[str, Any]:
     types = dict.fromkeys(kind for one in models.values() for kind in types_of(one.now))
-    settings = {
+    settings: Schema = {
         "model": {"type": "string", "enum": list(models)},
         "top": {"type": "integer", "minimum": 1, "maximum": MOST_TOP, "default": TOP},
     }

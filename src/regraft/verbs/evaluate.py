@@ -333,8 +333,8 @@ def _unlike(
 def _provenance(model: Model) -> dict[str, Any]:
     """What the model's own record tells about how it came to be, and the engine that ran here."""
     told = ("recipe", "chosen", "leave_one_out", "held_back", "reproduce")
-    networks = zip(model.record.get("backbones", ()), model.extractors, strict=False)
-    ran = [{**network, "engine": one.engine_name} for network, one in networks]
+    networks = zip(model.record.get("backbones", ()), model.networks, strict=False)
+    ran = [{**network, "engine": one["engine"]} for network, one in networks]
     return {key: model.record[key] for key in told if key in model.record} | {"backbones": ran}
 
 

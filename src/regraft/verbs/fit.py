@@ -55,7 +55,7 @@ from regraft.verbs.rungs import (
 )
 from regraft.verbs.settings import refuse_wrong_settings
 from regraft.verbs.shown import illustrated, label_suspects
-from regraft.verbs.told import how_trained, left_out, record, tried
+from regraft.verbs.told import how_trained, left_out, record, summary, tried
 
 GLANCED_AT = 48  # files whose size tells which input to begin with
 COMPARED_ON = 512  # learning examples on which inputs are compared
@@ -353,12 +353,13 @@ class _Run:
         if self.training:  # the network is in memory then
             measured["looked"] = looked(model, held, rows(best.seen, place))
         told = model.record
+        told["measured"] = summary(measured)
         told["tried"] = tried(rungs, best, model, learning, place, data, self.recipe, self.store)
         told["timings"] = {stage: round(spent, 3) for stage, spent in self.timings.items()}
         own = {
             k: v
             for k, v in told.items()
-            if k not in ("examples", "learned", "name", "split", "head")
+            if k not in ("examples", "learned", "name", "split", "head", "measured")
         }
         split = {"split": {**measured["split"], **told["split"]}}
         findings = {"findings": [*illustrated(data, data.findings, PICTURES)]}

@@ -8,6 +8,7 @@ import numpy as np
 
 from regraft.backbones.features import Pass
 from regraft.data.dataset import Dataset
+from regraft.errors import UsageError
 from regraft.model.model import Model
 from regraft.verbs.rungs import features_of
 
@@ -21,6 +22,8 @@ def looked(model: Model, examples: Dataset, seen: Pass) -> list[dict[str, Any]]:
     """
     from regraft.model.looking import overlay, plain, prepared, where_it_looked
 
+    if not model.extractors:
+        raise UsageError("heat maps: an exported model cannot show where it looked; ask its bundle")
     readable = np.array([i for i in range(len(examples)) if i not in seen.verdicts])
     found = model.answer(features_of(seen)[readable])
     answers, labels = found.decided, examples.targets[readable]

@@ -62,6 +62,16 @@ def _positive(recipe: Recipe, data: Dataset) -> dict[str, str]:
     return {"positive": f"{name}: the second of two classes; the decision curve is about it"}
 
 
+def summary(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a report's record what the model's own keeps: for the model card."""
+    parts = ("title", "value", "low", "high")
+    metrics = {
+        name: {part: one[part] for part in parts if part in one}
+        for name, one in measured["metrics"].items()
+    }
+    return {"n": measured["split"]["n"], "metrics": metrics, "limits": measured["limits"]}
+
+
 def _network(one: Extractor) -> dict[str, Any]:
     row = one.row
     return {

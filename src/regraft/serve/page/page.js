@@ -61,6 +61,8 @@ function choose() {
   $("title").textContent = model.name;
   const some = classes.slice(0, 12).join(", ") + (classes.length > 12 ? " …" : "");
   $("told").textContent = `Tells ${how.noun} apart, ${classes.length} classes: ${some}`;
+  $("notice").hidden = !model.notice;
+  $("notice").textContent = model.notice ?? "";
   $("drop-told").textContent = how.told;
   $("files").accept = how.accept;
   $("say").hidden = !model.sayable;
@@ -262,6 +264,7 @@ async function card() {
 }
 
 const made = (tag, text = "") => Object.assign(document.createElement(tag), { textContent: text });
+const bold = text => text.replace(/^\*\*(.*)\*\*$/s, "$1");
 const unescaped = text => text.replace(/\\([\\`*_{}[\]()<>#|!~&$])/g, "$1");
 
 /** The Markdown of cards, which has headings, tables, lists and code, as elements. */
@@ -276,7 +279,7 @@ function* drawn(text) {
       list.append(...lines.map(line => made("li", unescaped(line.slice(2)))));
       yield list;
     } else if (lines[0].startsWith("```")) yield made("pre", lines.slice(1, -1).join("\n"));
-    else yield made("p", unescaped(lines.join(" ")));
+    else yield made("p", unescaped(bold(lines.join(" "))));
   }
 }
 
