@@ -46,7 +46,7 @@ def measured(folder: Path, norm: str, seed: int, asked: argparse.Namespace, stor
     start = time.perf_counter()
     begun = on.begun(copy, runs.plan_of(copy, length, norm=norm))
     found = runs.trained(begun.training(patience=None))
-    learned, held = (runs.held_of(view, on.spec) for view in (data.learning, data.held_out))
+    learned, held = (runs.held_of(view, row, on.spec) for view in (data.learning, data.held_out))
     return {
         "norm": norm,
         "seed": seed,

@@ -104,9 +104,9 @@ def accuracy(begun: Ready, held: Held) -> float:
     return float((answers == held.labels.numpy()).mean())
 
 
-def held_of(view: Dataset, spec: InputSpec) -> Held:
+def held_of(view: Dataset, row: CatalogRow, spec: InputSpec) -> Held:
     """Examples to measure on, prepared."""
-    return held_back(lesson_of(view), KIND, spec)
+    return held_back(lesson_of(view), KIND, row, spec)
 
 
 def no_head(widths: Sequence[int], classes: int) -> Head:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.backbones.catalog import families
-from regraft.backbones.network import RESIZE
+from regraft.backbones.resizing import RESIZE
 from regraft.backbones.sources import source
 from regraft.training.folding import folded
 from regraft.training.loop import Training

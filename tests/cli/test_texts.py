@@ -174,7 +174,7 @@ def test_rank_compares_networks_of_texts_only(shell: Any, table: Path, quick: An
     ("words", "message"),
     [
         (("--backbone", "efficientnet-lite0"), "reads a picture; these examples become a text"),
-        (("--strategy", "lora"), "strategy: lora"),
+        (("--strategy", "partial"), "strategy: partial"),
         (("--views", "whole-mirrored"), "'whole-mirrored' is not one of centre"),
         (("--text", "question", "--path-column", "question"), "name one of them"),
         (("--text", "nothing"), "no column 'nothing'"),
@@ -193,3 +193,33 @@ def test_preview_draws_pictures_only(shell: Any, table: Path, tmp_path: Path) ->
     done = shell.invoke("preview", table, "--label", "topic", "--out", tmp_path / "a.png", "--json")
     assert done.exit_code == 2
     assert "preview draws pictures" in shell.error(done)["messages"][0]
+
+
+# Training ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ["lora", "contrastive"])
+def test_a_trained_encoder_is_measured_saved_and_asked(
+    shell: Any, table: Path, quick: Any, strategy: str, tmp_path: Path
+) -> None:
+    asked = ("--strategy", strategy, "--steps", 8, "--rate", 2e-3, "--label", "topic")
+    done = shell.invoke("fit", table, *quick, *asked, "--out", tmp_path, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = shell.document(done)
+    row = next(row for row in found["tried"] if row["kind"] == strategy)
+    assert row["detail"].startswith("64 tokens, ")
+    assert row["why"]
+    (run,) = found["training"]
+    assert run["steps"] == 8
+    assert run["input"] == "64 tokens"
+    answer = shell.invoke("predict", found["bundle"], "boil the onion in the oven", "--json")
+    assert answer.exit_code == 0, answer.stderr
+
+
+def test_what_texts_are_not_trained_by_is_refused_before_any_work(
+    shell: Any, table: Path, quick: Any, tmp_path: Path
+) -> None:
+    asked = ("--strategy", "partial", "--label", "topic", "--out", tmp_path)
+    done = shell.invoke("fit", table, *quick, *asked)
+    assert done.exit_code == 2
+    assert "networks of the family transformers-bert do not offer 'partial'" in done.stderr

@@ -14,8 +14,10 @@ from torch import nn
 
 from regraft.backbones.catalog import DEFAULT, CatalogRow, find
 from regraft.backbones.network import load_network
+from regraft.data.inline import inlined
 from regraft.evaluation.calibration import fit_temperature
 from regraft.modalities import modality
+from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.training.judging import Held
 from regraft.training.plan import Plan
@@ -24,6 +26,7 @@ from regraft.training.tuning import Lesson, Ready, held_back, ready
 from regraft.transfer.probe import Head, fit_head
 
 KINDS = ("disc", "square", "stripes")
+TOPICS = ("cooking", "trains", "weather")
 SIZE = 32
 EACH = 8
 
@@ -45,10 +48,11 @@ class Setting(NamedTuple):
     lesson: Lesson
     later: Lesson
     held: Held
+    kind: Modality = modality("image")
 
     def ready(self, name: str = "lp-ft", **settings: object) -> Ready:
         """A run of a strategy; settings of its plan."""
-        wanted = strategy(name)
+        wanted = strategy(name).of(self.spec.reads)
         plan = Plan(
             **{
                 "strategy": name,
@@ -60,7 +64,7 @@ class Setting(NamedTuple):
             }
         )
         start = (self.row, self.spec, self.head, self.temperature)
-        return ready(wanted, *start, self.lesson, plan, modality("image"))
+        return ready(wanted, *start, self.lesson, plan, self.kind)
 
 
 def lesson_of(folder: Path) -> Lesson:
@@ -72,15 +76,36 @@ def lesson_of(folder: Path) -> Lesson:
 
 def setting_of(folder: Path, row: CatalogRow, size: int = SIZE) -> Setting:
     """With what lies in the folder; another process makes the same of it."""
-    lesson, later = lesson_of(folder / "train"), lesson_of(folder / "held")
+    lessons = lesson_of(folder / "train"), lesson_of(folder / "held")
     spec = replace(row.spec.at(size), crop_fraction=1.0)
-    kind, network = modality("image"), load_network(row, spec)
+    return begun_setting(folder, row, spec, *lessons, modality("image"))
+
+
+def begun_setting(
+    folder: Path, row: CatalogRow, spec: InputSpec, lesson: Lesson, later: Lesson, kind: Modality
+) -> Setting:
+    """With the probe on the examples of the lesson."""
+    network = load_network(row, spec)
     with torch.no_grad():
-        features = network(held_back(lesson, kind, spec).pixels).numpy()
+        features = network(held_back(lesson, kind, row, spec).pixels).numpy()
     fit = fit_head(features, lesson.labels, classes=3, widths=network.block_widths)
     temperature = fit_temperature(fit.left_out, lesson.labels)
-    held = held_back(later, kind, spec)
-    return Setting(folder, row, spec, fit.head, temperature, lesson, later, held)
+    held = held_back(later, kind, row, spec)
+    return Setting(folder, row, spec, fit.head, temperature, lesson, later, held, kind)
+
+
+def texts_of(write: Callable[[str, int], str], numbers: range) -> Lesson:
+    """Sentences about three topics, of unequal length."""
+    said = [(write(topic, n), c) for c, topic in enumerate(TOPICS) for n in numbers]
+    shas = [hashlib.sha256(text.encode()).hexdigest() for text, _ in said]
+    return Lesson([inlined(text) for text, _ in said], shas, np.array([c for _, c in said]), 3)
+
+
+def text_setting(folder: Path, write: Callable[[str, int], str]) -> Setting:
+    """With the encoder of texts that lies in the folder."""
+    row = find(f"folder:{folder}")
+    lessons = texts_of(write, range(EACH)), texts_of(write, range(100, 104))
+    return begun_setting(folder, row, row.spec, *lessons, modality("text"))
 
 
 @pytest.fixture(scope="session")
@@ -177,3 +202,19 @@ class Tiny:
 @pytest.fixture(scope="session")
 def tiny(lesson_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return Tiny(tmp_path_factory.mktemp("tiny"), lesson_folder)
+
+
+@pytest.fixture(scope="session")
+def setting_of_texts(write_sentence: Callable[[str, int], str]) -> Callable[[Path], Setting]:
+    """With the encoder of texts that lies in a folder."""
+    return lambda folder: text_setting(folder, write_sentence)
+
+
+@pytest.fixture(scope="session")
+def texts(
+    save_encoder: Callable[..., Path],
+    setting_of_texts: Callable[[Path], Setting],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Setting:
+    """With a small BERT."""
+    return setting_of_texts(save_encoder(tmp_path_factory.mktemp("texts") / "bert"))

@@ -60,6 +60,17 @@ def test_balanced_is_each_class_as_often(labels: np.ndarray, seed: int, epoch: i
     assert all(share - over <= counts[c] <= share for c in classes)
 
 
+@given(labels_of, seeds, st.integers(0, 1000))
+def test_paired_is_each_example_once_beside_one_of_its_class(
+    labels: np.ndarray, seed: int, epoch: int
+) -> None:
+    order = SAMPLINGS["paired"](labels, seed, epoch)
+    assert sorted(order) == list(range(len(labels)))
+    pairs = sum(int(count) // 2 for count in np.bincount(labels))
+    first, second = labels[order][: 2 * pairs : 2], labels[order][1 : 2 * pairs : 2]
+    np.testing.assert_array_equal(first, second)
+
+
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=4), seeds, st.integers(1, 12))
 def test_the_examples_of_a_class_take_turns(sizes: list[int], seed: int, epochs: int) -> None:
     """Where nothing is left out, none comes twice more than another of its class."""

@@ -7,12 +7,13 @@ import numpy.typing as npt
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import RidgeClassifierCV
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge, RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
 from regraft.modalities import modality
 from regraft.modalities.facts import THUMB, Facts
-from regraft.transfer.baselines import majority, plain_ridge
+from regraft.transfer.baselines import BASELINES, majority, plain_ridge, tf_idf_ridge
 
 raw_pixels = partial(plain_ridge, modality("image").plainly)
 
@@ -77,3 +78,27 @@ def test_the_plain_vector_of_a_picture_is_its_squashed_pixels() -> None:
     places = np.array([0, 1, 0, 1])
     detail = raw_pixels(found[None].repeat(4, 0), places, found[None], 2, 0).detail
     assert detail == "ridge on 16 × 16 pixels"
+
+
+def test_counted_words_are_scikit_learns_tf_idf() -> None:
+    """Against its own vectoriser and ridge, from the texts themselves."""
+    rng, kind = np.random.default_rng(0), modality("text")
+    every = [f"w{i}" for i in range(60)]
+    likely = rng.dirichlet(np.full(60, 0.1), 4)
+    labels = np.arange(160) % 4
+    texts = [" ".join(rng.choice(every, int(rng.integers(4, 30)), p=likely[c])) for c in labels]
+    texts[-1] = "nothing that was seen"
+    vectors = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"\w+")
+    theirs = vectors.fit_transform(texts[:120])
+    ridge = Ridge(1.0).fit(theirs, np.eye(4)[labels[:120]])
+    plain = np.stack([kind.plain(kind.decode(text.encode(), "x").facts) for text in texts])
+    about = (plain[:120], labels[:120], plain[120:], 4, 0)
+    ours = BASELINES[kind.baseline](kind.plainly, *about).scores
+    np.testing.assert_allclose(ours, ridge.predict(vectors.transform(texts[120:])), atol=0.01)
+    assert (ours[:-1].argmax(1) == labels[120:-1]).mean() > 0.8
+
+
+def test_texts_without_words_are_scored_too() -> None:
+    rows = np.zeros((4, 6), np.float32)
+    found = tf_idf_ridge(("", ""), rows, np.array([0, 0, 0, 1]), rows, 2, 0)
+    assert (found.scores.argmax(1) == 0).all()

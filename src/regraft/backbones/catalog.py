@@ -41,7 +41,7 @@ class Family:
     prefix_tokens  tokens before the patches (CLS, registers), or the module's attribute that tells
     last           the feature before the classifier: ``forward_head`` (timm), ``input:REGEX`` or
                    ``output:REGEX`` of the last module whose name matches
-    resize         what another input size needs: a key of ``network.RESIZE``
+    resize         what another input size needs: a key of ``resizing.RESIZE``
     groups         regexes over parameter names, shallow to deep; numbers captured split a group
     head           regex over the names of the classifier's modules
     operations     what may be done with the network, by the names of the strategies

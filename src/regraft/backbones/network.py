@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from regraft.backbones.catalog import CatalogRow, Family, families
+from regraft.backbones.masks import MASKS, Tokens
 from regraft.backbones.readers import reader
+from regraft.backbones.resizing import RESIZE
 from regraft.backbones.sources import source
 from regraft.backbones.weights import read_state, row_file, weight_file
 from regraft.errors import BackboneError, UsageError
@@ -48,13 +50,15 @@ class Normalise(nn.Module):
 FIRST: Mapping[str, Callable[[InputSpec], nn.Module]] = MappingProxyType(
     {
         "picture": Normalise,
-        "text": lambda spec: nn.Identity(),
+        "text": lambda spec: Tokens(),
         "sound": lambda spec: nn.Identity(),
     }
 )  # what a network reads → its first layer
 
 
 # --- pooling: a block's output → one vector per example ------------------------------------------
+
+_running = threading.local()  # .kept, .mask: the features of the call in this thread, what counts
 
 
 def _mean_of_map(x: Tensor, prefix: int) -> Tensor:
@@ -72,8 +76,11 @@ def _mean_of_tokens(x: Tensor, prefix: int) -> Tensor:
 
 
 def _mean_of_text(x: Tensor, prefix: int) -> Tensor:
-    """(n, tokens, d) → the mean of all; texts that are run at once are as long: no padding."""
-    return x.mean(1)
+    """(n, tokens, d) → the mean of all but padding."""
+    if (mask := getattr(_running, "mask", None)) is None:
+        return x.mean(1)
+    counts = mask.unsqueeze(2).to(x)
+    return (x * counts).sum(1) / counts.sum(1)
 
 
 def _mean_of_sound(x: Tensor, prefix: int) -> Tensor:
@@ -100,57 +107,22 @@ POOLS: Mapping[str, Callable[[Tensor, int], Tensor]] = MappingProxyType(
 )
 
 
-# --- another input size than the one of the weights ----------------------------------------------
-
-
-def _any_size(module: nn.Module, native: int, size: int) -> dict[str, Any]:
-    return {}
-
-
-def _set_input_size(module: nn.Module, native: int, size: int) -> dict[str, Any]:
-    """timm resamples position embeddings and windows; networks without that method need neither."""
-    resize = getattr(module, "set_input_size", None)
-    if resize is not None and size != native:
-        resize(img_size=(size, size))
-    return {}
-
-
-def _interpolated(module: nn.Module, native: int, size: int) -> dict[str, Any]:
-    """transformers resamples position embeddings in every call."""
-    return {"interpolate_pos_encoding": True} if size != native else {}
-
-
-def _fixed_size(module: nn.Module, native: int, size: int) -> dict[str, Any]:
-    if size != native:
-        raise UsageError(f"size: this network reads {native} pixels only, not {size}")
-    return {}
-
-
-RESIZE: Mapping[str, Callable[[nn.Module, int, int], dict[str, Any]]] = MappingProxyType(
-    {
-        "any": _any_size,
-        "set_input_size": _set_input_size,
-        "interpolate": _interpolated,
-        "fixed": _fixed_size,
-    }
-)
-
-
 # --- capturing what modules give -----------------------------------------------------------------
-
-_running = threading.local()  # .kept: the features of the call that runs in this thread
 
 
 @contextmanager
-def _capture() -> Iterator[dict[str, Tensor]]:
-    """What the hooks see during one call; a call inside a call keeps its own."""
-    outer = getattr(_running, "kept", None)
+def _capture(mask: Tensor | None) -> Iterator[dict[str, Tensor]]:
+    """What the hooks see during one call; a call inside a call keeps its own.
+
+    mask  which places count, where not all do
+    """
+    outer = getattr(_running, "kept", None), getattr(_running, "mask", None)
     kept: dict[str, Tensor] = {}
-    _running.kept = kept
+    _running.kept, _running.mask = kept, mask
     try:
         yield kept
     finally:
-        _running.kept = outer
+        _running.kept, _running.mask = outer
 
 
 def _keep(name: str, pool: Callable[[Tensor, int], Tensor], prefix: int) -> Hook:
@@ -225,16 +197,19 @@ class FrozenNetwork(nn.Module):
         return super().train(False)
 
     def features(self, pixels: Tensor) -> list[Tensor]:
-        """(n, size, size, 3) uint8 RGB, tokens (n, length) int64 of a text, or a sound as `fronts`
-        has it → one (n, width) float32 tensor per block, then the last.
+        """(n, size, size, 3) uint8 RGB, tokens (n, length) int64 of texts, with PADDING behind the
+        ends of shorter ones, or a sound as `fronts` has it → one (n, width) float32 tensor per
+        block, then the last.
         """
         kept = self.captured(pixels)
         return [kept[name] for name in self.block_names]
 
     def captured(self, pixels: Tensor) -> dict[str, Tensor]:
         """The features of the blocks that one call goes through, by their names."""
-        with _capture() as kept:
-            self._call(self.module, self.normalise(pixels), self.extra)
+        mask = MASKS[self.spec.reads](pixels)
+        more = {} if mask is None else {"attention_mask": mask.long()}
+        with _capture(mask) as kept:
+            self._call(self.module, self.normalise(pixels), self.extra | more)
         return kept
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ A reader stands before the network in every engine, so that an example takes one
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.fronts import ANY, HEARD, STEP, heard
+from regraft.backbones.padding import Piece, by_length, evenly, padded, stacked
 from regraft.backbones.weights import row_file
 from regraft.errors import BackboneError
 from regraft.modalities.audio import RATE, samples_of
@@ -45,6 +47,8 @@ class Reader:
               catalog tells the operations; facts are of some of the user's examples, or of none
     together  whether examples of equal shape are run at once; what one gives does not depend on
               what is beside it (tested), but a convolutional network is slower so
+    collate   examples → a batch to train on: one array, padded where they are not as long
+    cut       (batch, most, begin) → pieces of it that are run one after the other, see `padding`
     """
 
     open: Callable[[CatalogRow, InputSpec], Read]
@@ -52,6 +56,8 @@ class Reader:
     shape: Callable[[InputSpec], tuple[int, ...]]
     cost: Callable[[InputSpec, InputSpec, Sequence[Facts]], float]
     together: bool
+    collate: Callable[[Sequence[Example]], Example]
+    cut: Callable[[Any, int, float], list[Piece]]
 
 
 def reader(spec: InputSpec) -> Reader:
@@ -62,8 +68,13 @@ def reader(spec: InputSpec) -> Reader:
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def _as_it_is(row: CatalogRow, spec: InputSpec) -> Read:
-    return lambda pixels: pixels
+def as_it_is(pixels: Prepared) -> Example:
+    """Pictures need no reading."""
+    return pixels
+
+
+def _pixels(row: CatalogRow, spec: InputSpec) -> Read:
+    return as_it_is
 
 
 def _noise(spec: InputSpec, seed: int) -> Example:
@@ -94,11 +105,12 @@ def _tokens(row: CatalogRow, spec: InputSpec) -> Read:
     except Exception as error:  # the library raises plain Exception
         raise BackboneError(f"{path}: not a vocabulary that can be read: {error}") from error
 
-    def read(text: Prepared) -> Example:
-        words = text.tobytes().decode()[: LONGEST_TOKEN * spec.size]
-        return np.array(vocabulary.encode(words).ids, np.int64)
+    return partial(_tokens_of, vocabulary, LONGEST_TOKEN * spec.size)
 
-    return read
+
+def _tokens_of(vocabulary: Any, most: int, text: Prepared) -> Example:
+    """At most so many characters are looked at."""
+    return np.array(vocabulary.encode(text.tobytes().decode()[:most]).ids, np.int64)
 
 
 def _counting(spec: InputSpec, seed: int) -> Example:
@@ -148,8 +160,14 @@ def _hearing(spec: InputSpec) -> Hearing:
 
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
-        "picture": Reader(_as_it_is, _noise, _square, _area, together=False),
-        "text": Reader(_tokens, _counting, _line, _as_long, together=True),
-        "sound": Reader(_front, _hiss, _as_heard, _seconds, together=True),
+        "picture": Reader(
+            _pixels, _noise, _square, _area, together=False, collate=stacked, cut=evenly
+        ),
+        "text": Reader(
+            _tokens, _counting, _line, _as_long, together=True, collate=padded, cut=by_length
+        ),
+        "sound": Reader(
+            _front, _hiss, _as_heard, _seconds, together=True, collate=stacked, cut=evenly
+        ),
     }
 )

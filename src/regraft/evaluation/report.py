@@ -78,7 +78,8 @@ class Report:
                        warnings [sentence], chosen (which weights were taken, and why)}], a row per
                        run; of a point of the curve all but the seconds may be None
         looked         [{file, label, predicted, right, probability, thumbnail, heatmap (thumbnail
-                       under its heat map)}]; wrong answers are shown first
+                       under its heat map)}], of texts words [[word, share in the score]] in place
+                       of the pictures; wrong answers are shown first
         mistakes       [{file, label, predicted, probability, top [[class, probability]],
                        thumbnail}], the worst first
         novelty        flagged, n, examples [{file, score, thumbnail}]

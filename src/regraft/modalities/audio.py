@@ -63,6 +63,7 @@ class AudioModality:
     views: tuple[str, ...] = ("centre",)
     sayable = False
     plainly = ("log-mel statistics", f"ridge on mean and deviation of {THUMB} bands")
+    baseline = "ridge"
 
     @property
     def version(self) -> str:

@@ -33,6 +33,7 @@ class Modality(Protocol):
     views       ways of looking at an example; the first is the usual one
     sayable     whether an example can be given by what it says, in place of a file's name
     plainly     how a baseline on the vectors of `plain` is called, and what it is
+    baseline    what reads these vectors: a key of `transfer.baselines.BASELINES`
     usual       what augmentation consists of where none is named, see `modalities.usual.Usual`
     """
 
@@ -43,6 +44,7 @@ class Modality(Protocol):
     views: tuple[str, ...]
     sayable: bool
     plainly: tuple[str, str]
+    baseline: str
 
     @property
     def usual(self) -> "tuple[Usual, ...]": ...

@@ -75,6 +75,7 @@ class ImageModality:
     views: tuple[str, ...] = ("centre", "whole-mirrored")
     sayable = False
     plainly = ("raw pixels", f"ridge on {PLAIN} × {PLAIN} pixels")
+    baseline = "ridge"
 
     @property
     def usual(self) -> "tuple[Usual, ...]":

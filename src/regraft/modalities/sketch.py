@@ -2,15 +2,15 @@
 
 digest   of its letters and digits alone, case aside: equal for a text that was typed anew
 minhash  of its word triples (Broder 1997): two texts agree in as many places as they share triples
-bag      how often words appear, hashed to so many places: for the baseline
+bag      which words and pairs of words appear and how often, by their hashes: for the baseline
 """
 
 import hashlib
-import math
 import re
 import unicodedata
 import zlib
 from collections import Counter
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -21,8 +21,8 @@ from regraft.modalities.facts import THUMB
 DIGEST, HASHES = 16, 64
 TRIPLE = 3  # words
 LEAST_WORDS = 20  # for a minhash: of fewer, two different questions share too much
-BAG = THUMB * THUMB * 3 - DIGEST - 4 * HASHES  # places
-STEPS = 32  # of a bag's values in one unit of the logarithm
+BAG = (THUMB * THUMB * 3 - DIGEST - 4 * HASHES) // 4  # words and pairs that are kept
+HASH_BITS = 24  # of a word or pair; its count, at most 255, has the other 8 of 32
 WORDS_READ = 100_000
 WORD = re.compile(r"\w+")
 NO_HASHES = np.zeros(HASHES, np.uint32)
@@ -32,12 +32,12 @@ class Sketch(NamedTuple):
     """See the module.
 
     minhash  (64,) uint32; all zero for short texts
-    bag      (BAG,) uint8
+    bag      (BAG,) uint32: hash × 256 + count, rising; 0 where there are fewer
     """
 
     digest: bytes
     minhash: npt.NDArray[np.uint32]
-    bag: npt.NDArray[np.uint8]
+    bag: npt.NDArray[np.uint32]
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -48,16 +48,16 @@ class Sketch(NamedTuple):
 
     def packed(self) -> npt.NDArray[np.uint8]:
         """(32, 32, 3) uint8, as `Facts.thumb`."""
-        data = self.digest + self.minhash.astype("<u4").tobytes() + self.bag.tobytes()
+        numbers = np.concatenate([self.minhash, self.bag])
+        data = self.digest + numbers.astype("<u4").tobytes()
         return np.frombuffer(data, np.uint8).reshape(THUMB, THUMB, 3)
 
     @classmethod
     def unpacked(cls, thumb: npt.NDArray[np.uint8]) -> Self:
         """From what `packed` gave."""
         data = thumb.tobytes()
-        end = DIGEST + 4 * HASHES
-        minhash = np.frombuffer(data[DIGEST:end], "<u4").astype(np.uint32)
-        return cls(data[:DIGEST], minhash, np.frombuffer(data[end:], np.uint8))
+        numbers = np.frombuffer(data[DIGEST:], "<u4").astype(np.uint32)
+        return cls(data[:DIGEST], numbers[:HASHES], numbers[HASHES:])
 
 
 def _minhash(words: list[str]) -> npt.NDArray[np.uint32]:
@@ -72,11 +72,19 @@ def _minhash(words: list[str]) -> npt.NDArray[np.uint32]:
     return least
 
 
-def _bag(words: list[str]) -> npt.NDArray[np.uint8]:
-    out = bytearray(BAG)
-    for place, count in Counter(zlib.crc32(word.encode()) % BAG for word in words).items():
-        out[place] = min(255, round(STEPS * (1 + math.log(count))))
-    return np.frombuffer(bytes(out), np.uint8)
+def _bag(words: list[str]) -> npt.NDArray[np.uint32]:
+    """Of what does not fit the pairs go first, then what has the largest hashes.
+
+    So the same ones go in all texts, and two long texts can still be compared.
+    """
+    out = np.zeros(BAG, np.uint32)
+    some: list[int] = []
+    for terms in (words, map(" ".join, pairwise(words))):
+        counts = Counter(zlib.crc32(term.encode()) >> (32 - HASH_BITS) for term in terms)
+        coded = sorted(number << 8 | min(255, count) for number, count in counts.items())
+        some += coded[: BAG - len(some)]
+    out[: len(some)] = sorted(some)
+    return out
 
 
 def _number(text: str) -> int:

@@ -41,12 +41,13 @@ class TextModality:
     """See `regraft.modalities.base.Modality`."""
 
     name = "text"
-    version = f"1 unicode-{unicodedata.unidata_version}"
+    version = f"2 unicode-{unicodedata.unidata_version}"
     extensions = frozenset({"txt", "text", "md"})
     inputs: tuple[str, ...] = ("text",)
     views: tuple[str, ...] = ("centre",)
     sayable = True
-    plainly = ("word counts", "ridge on the logarithms of hashed word counts")
+    plainly = ("word counts", "ridge on words and pairs of words, rare ones counting more (TF-IDF)")
+    baseline = "tf-idf"
 
     @property
     def usual(self) -> "tuple[Usual, ...]":
@@ -100,9 +101,9 @@ class TextModality:
         return raw, 4 * len(raw)
 
     def plain(self, facts: Facts) -> npt.NDArray[np.float32]:
-        """(2800,): logarithms of hashed word counts, of unit length."""
-        bag = Sketch.unpacked(facts.thumb).bag.astype(np.float32)
-        return bag / max(1e-6, float(np.linalg.norm(bag)))
+        """(1400,): numbers of words and pairs of words, then how often each appears."""
+        bag = Sketch.unpacked(facts.thumb).bag
+        return np.concatenate([bag >> 8, bag & 255]).astype(np.float32)
 
     def thumbnail(self, data: bytes, file: str, side: int = 160) -> str:
         """The beginning of the text, drawn as SVG of side × side pixels."""

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from regraft.backbones.padding import Piece
+from regraft.backbones.readers import Example, Read, as_it_is, reader
 from regraft.data.inline import contents
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
@@ -36,18 +38,19 @@ class Turn(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """pixels (n, size, size, 3) uint8, and the places (n,) of the examples."""
+    """pixels (n, size, size, 3) uint8 or tokens (n, longest) int64; places (n,) of the examples."""
 
     pixels: Tensor
     places: Tensor
 
 
-class Augmented(Dataset[tuple[npt.NDArray[np.uint8], int]]):
+class Augmented(Dataset[tuple[Example, int]]):
     """The examples of a run; ``self[Turn]`` is one as its network sees it.
 
     files   that can be decoded
     shas    SHA-256 of each, by which its randomness is drawn
     wanted  augmentations, as the modality parses them; none: as `Modality.prepare` gives it
+    read    from what the modality gives to what the network reads
     """
 
     def __init__(
@@ -58,7 +61,9 @@ class Augmented(Dataset[tuple[npt.NDArray[np.uint8], int]]):
         spec: InputSpec,
         wanted: Any,
         seed: int,
+        read: Read = as_it_is,
     ) -> None:
+        self.read = read
         self.files, self.shas = [str(file) for file in files], list(shas)
         self.modality, self.spec, self.wanted, self.seed = modality, spec, wanted, seed
         self._kept: dict[int, Any] = {}
@@ -67,13 +72,22 @@ class Augmented(Dataset[tuple[npt.NDArray[np.uint8], int]]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, turn: Turn) -> tuple[npt.NDArray[np.uint8], int]:
+    def __getitem__(self, turn: Turn) -> tuple[Example, int]:
         example = self._example(turn.place)
         if self.wanted:
             numbers = [self.seed, turn.epoch, int(self.shas[turn.place][:15], 16)]
             rng = np.random.default_rng(numbers)
             example = self.modality.augment(example, self.spec, self.wanted, rng)
-        return example, turn.place
+        return self.read(example), turn.place
+
+    def collate(self, items: Sequence[tuple[Example, int]]) -> Batch:
+        """Items side by side."""
+        together = reader(self.spec).collate([example for example, _ in items])
+        return Batch(torch.from_numpy(together), torch.tensor([place for _, place in items]))
+
+    def cut(self, batch: Tensor, most: int, begin: float = 0.0) -> list[Piece]:
+        """The pieces of a batch that are run one after the other, see `Reader.cut`."""
+        return reader(self.spec).cut(batch, most, begin)
 
     @property
     def ahead(self) -> int:
@@ -82,8 +96,7 @@ class Augmented(Dataset[tuple[npt.NDArray[np.uint8], int]]):
 
     def blank(self) -> Tensor:
         """(1, ...) a batch of one that holds nothing."""
-        size = self.spec.size
-        return torch.zeros(1, size, size, 3, dtype=torch.uint8)
+        return torch.from_numpy(np.zeros_like(reader(self.spec).sample(self.spec, 0))[None])
 
     def _example(self, place: int) -> Any:
         """Decoded, and kept while there is room. Raises Unreadable naming the file."""
@@ -137,7 +150,20 @@ def _balanced(labels: Numbers, seed: int, epoch: int) -> Numbers:
     return rng.permutation(np.concatenate(drawn))[: len(labels)]
 
 
-SAMPLINGS: Mapping[str, Order] = MappingProxyType({"plain": _plain, "balanced": _balanced})
+def _paired(labels: Numbers, seed: int, epoch: int) -> Numbers:
+    """Each example once, beside another one of its class; the last of an odd number alone."""
+    rng = np.random.default_rng([seed, epoch, 5])
+    pairs = []
+    for c in np.unique(labels):
+        own = rng.permutation(np.flatnonzero(labels == c))
+        pairs += [own[i : i + 2] for i in range(0, len(own), 2)]
+    order = sorted(rng.permutation(len(pairs)), key=lambda i: len(pairs[i]) < 2)
+    return np.concatenate([pairs[i] for i in order])
+
+
+SAMPLINGS: Mapping[str, Order] = MappingProxyType(
+    {"plain": _plain, "balanced": _balanced, "paired": _paired}
+)
 
 
 def turns_of(step: int, batch: int, order: Callable[[int], Numbers], n: int) -> list[Turn]:
@@ -174,11 +200,6 @@ class Steps(Sampler[list[Turn]]):
         return len(self.steps)
 
 
-def _together(items: Sequence[tuple[npt.NDArray[np.uint8], int]]) -> Batch:
-    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in items]))
-    return Batch(pixels, torch.tensor([place for _, place in items]))
-
-
 def loader(examples: Augmented, steps: Steps, workers: int = 0) -> "DataLoader[Any]":
     """Batches in the order of the steps.
 
@@ -189,7 +210,7 @@ def loader(examples: Augmented, steps: Steps, workers: int = 0) -> "DataLoader[A
         examples,
         batch_sampler=steps,
         num_workers=workers,
-        collate_fn=_together,
+        collate_fn=examples.collate,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else it draws from everybody's
         prefetch_factor=4 if workers else None,

@@ -6,6 +6,8 @@ knows (LP-FT, Kumar et al. 2022, arXiv 2202.10054), and what comes out is again 
 `Head`, which everything that reads a `Model` understands.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -53,16 +55,19 @@ class Grafted(nn.Module):
         self.linear.bias.copy_(weight[-1])
         return self
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, embedding: bool = False) -> Any:
         """Logits (n, c) float32, whatever the network itself computes in.
+
+        embedding  also the last feature (n, d), as a pair
 
         Where the network is in halves, instead of pixels what the shallow one gave.
         """
         source = self.network if self.halves is None else self.halves
-        features = torch.cat(source.features(pixels), 1)
+        blocks = source.features(pixels)
         with torch.autocast(pixels.device.type, enabled=False):
-            logits: Tensor = self.linear((features.float() - self.shift) * self.factor)
-        return logits
+            features = torch.cat(blocks, 1).float()
+            logits: Tensor = self.linear((features - self.shift) * self.factor)
+        return (logits, blocks[-1]) if embedding else logits
 
     def head(self) -> Head:
         """The linear layer as a `Head`, whose scores are the logits; bit for bit in float64."""

@@ -1,18 +1,22 @@
 """What a network in training knows: its loss and accuracy on examples that are held back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from regraft.backbones.padding import Piece, evenly
 from regraft.errors import TrainingStopped
 from regraft.evaluation.calibration import fit_temperature, log_losses
+from regraft.training.devices import begin_cost
 
 AT_ONCE = 64
+
+Cut = Callable[[Any, int, float], list[Piece]]
 
 
 class Score(NamedTuple):
@@ -27,16 +31,18 @@ class Held:
     """Examples that nothing is learned from.
 
     pixels  (m, size, size, 3) uint8 as prepared, never augmented; or what the shallow half of the
-            network gives for them
+            network gives for them; or tokens (m, longest), padded
     labels  (m,) class numbers
+    cut     into pieces that are run at once, see `Reader.cut`
     """
 
     pixels: Tensor
     labels: Tensor
+    cut: Cut = evenly
 
     def score(self, model: nn.Module, device: torch.device) -> Score:
         """Of a model that gives logits. Raises TrainingStopped where they are no numbers."""
-        logits = logits_of(model, self.pixels, device)
+        logits = self.logits(model, device)
         if lost := int((~np.isfinite(logits)).any(1).sum()):
             raise TrainingStopped(
                 f"for {lost} of {len(logits)} examples that are held back, what the network gives "
@@ -44,23 +50,28 @@ class Held:
             )
         return score_of(logits, self.labels.numpy())
 
+    def logits(self, model: nn.Module, device: torch.device) -> npt.NDArray[np.float64]:
+        """(m, c), see `logits_of`."""
+        return logits_of(model, self.pixels, device, self.cut)
+
 
 @torch.no_grad()
-def logits_of(model: nn.Module, pixels: Tensor, device: torch.device) -> npt.NDArray[np.float64]:
+def logits_of(
+    model: nn.Module, pixels: Tensor, device: torch.device, cut: Cut = evenly
+) -> npt.NDArray[np.float64]:
     """(m, c) of prepared examples, with the network in evaluation mode, as it is afterwards."""
     was = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
-        parts = [model(part.to(device)).double().cpu() for part in _parts(pixels)]
+        pieces = cut(pixels, AT_ONCE, begin_cost(device))
+        parts = [(at, model(some.to(device)).double().cpu().numpy()) for at, some in pieces]
     finally:
         for part, training in was:
             part.training = training
-    return torch.cat(parts).numpy()
-
-
-def _parts(pixels: Tensor) -> Iterator[Tensor]:
-    for start in range(0, len(pixels), AT_ONCE):
-        yield pixels[start : start + AT_ONCE]
+    out = np.empty((len(pixels), parts[0][1].shape[1]))
+    for at, logits in parts:
+        out[at] = logits
+    return out
 
 
 def score_of(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Score:

@@ -22,7 +22,7 @@ from regraft.modalities.augment import mixed
 from regraft.progress import Progress, Quiet
 from regraft.training.averaging import Average, State, copied, moving, put
 from regraft.training.checkpoints import Checkpoints
-from regraft.training.devices import fabric_for, largest, total
+from regraft.training.devices import begin_cost, fabric_for, largest, total
 from regraft.training.examples import Batch, Steps, loader
 from regraft.training.folding import folded
 from regraft.training.interrupts import Interrupts
@@ -32,6 +32,7 @@ from regraft.training.losses import LOSSES, loss, parse_setting
 from regraft.training.memory import kept_memory
 from regraft.training.norms import free
 from regraft.training.optimisers import optimiser, set_rate
+from regraft.training.pieces import Backwards
 from regraft.training.plan import Plan
 from regraft.training.resuming import checkpoint_of, go_on
 from regraft.training.schedules import schedule
@@ -95,6 +96,7 @@ class Training:
         named: dict[str, Any] = {**given, "weights": material.weights}
         if LOSSES[name].counted:
             named["counts"] = torch.bincount(torch.as_tensor(material.labels))
+        self.compares = LOSSES[name].embeds
         self.loss = loss(name, classes=material.classes, **named)
         self.micro = self.execution.micro or plan.batch
         self.average = self._new_average()
@@ -221,9 +223,16 @@ class Training:
 
     def _backward(self, batch: Batch) -> Tensor:
         """(n,) losses of a batch; gradients add up over its parts."""
+        # The mean over the whole batch: the mean of gradients is taken over processes.
+        share = self.fabric.world_size / self.plan.batch
+        about = (self.network, self.loss, self.compares, self.fabric)
+        backwards = Backwards(*about, self._random, share)
         while True:
             try:
-                return torch.cat(list(self._parts(*self._on_device(batch))))
+                pixels, targets = self._on_device(batch)
+                cut = self.material.examples.cut
+                pieces = cut(pixels, self.micro, begin_cost(self.device))
+                return backwards.losses(pieces, targets)
             except RuntimeError as error:
                 if self.micro < 2 or not any(t in str(error).lower() for t in OUT_OF_MEMORY):
                     raise
@@ -241,16 +250,6 @@ class Training:
         pixels = batch.pixels.to(self.device, non_blocking=True)
         rng = np.random.default_rng([self.plan.seed, self.step, self.fabric.global_rank, 4])
         return mixed(pixels, targets.to(self.device), self.material.examples.wanted, rng)
-
-    def _parts(self, pixels: Tensor, targets: Tensor) -> Iterator[Tensor]:
-        pieces = list(zip(pixels.split(self.micro), targets.split(self.micro), strict=True))
-        for i, (some, truth) in enumerate(pieces):
-            last = i == len(pieces) - 1
-            with self.fabric.no_backward_sync(self.network, enabled=not last), self._random(i):
-                losses = self.loss(self.network(some).float(), truth)
-                # The mean over the whole batch: the mean of gradients is taken over processes.
-                self.fabric.backward(losses.sum() * self.fabric.world_size / self.plan.batch)
-            yield losses.detach()
 
     @contextmanager
     def _random(self, part: int) -> Iterator[None]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from regraft.errors import UsageError
+from regraft.training.contrast import supervised_contrast
 from regraft.training.settings import (
     Parameter,
     Setting,
@@ -23,7 +24,7 @@ from regraft.training.settings import (
     unknown,
 )
 
-PerExample = Callable[[Tensor, Tensor, Tensor | None, Mapping[str, float]], Tensor]
+PerExample = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class LossRow:
     task         ``classes``: one of several; ``labels``: any of several; ``values``: numbers
     per_example  (outputs (n, c), targets (n, c), weights (c,) or None, parameters) → (n,)
     counted      whether it needs the number of examples of each class
+    embeds       whether it compares examples with one another: `per_example` gets their embeddings
+                 (n, d) as well, before the parameters
     """
 
     name: str
@@ -44,6 +47,7 @@ class LossRow:
     per_example: PerExample
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     counted: bool = False
+    embeds: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +63,14 @@ class Loss:
     weights: Tensor | None
     parameters: Mapping[str, float]
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(
+        self, outputs: Tensor, targets: Tensor, embeddings: Tensor | None = None
+    ) -> Tensor:
         """What each example costs, (n,); not averaged. Half precision is computed in float32.
 
-        outputs  (n, classes): logits, or values where the task is ``values``
-        targets  (n, classes): one-hot or soft (rows that sum to 1), labels in [0, 1], or values
+        outputs     (n, classes): logits, or values where the task is ``values``
+        targets     (n, classes): one-hot or soft (rows that sum to 1), labels in [0, 1], or values
+        embeddings  (n, d), for a loss that compares examples; None: the outputs themselves
         Raises UsageError where a shape is another one.
         """
         expected = (len(outputs), self.classes)
@@ -73,7 +80,9 @@ class Loss:
                 raise UsageError(f"loss {self.row.name}: {name} have shape {shape}, not {expected}")
         outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
         weights = None if self.weights is None else self.weights.to(outputs)
-        return self.row.per_example(outputs, targets.to(outputs), weights, self.parameters)
+        compared = (outputs if embeddings is None else embeddings,) if self.row.embeds else ()
+        given = (outputs, targets.to(outputs), weights, *compared)
+        return self.row.per_example(*given, self.parameters)
 
 
 def parse_setting(text: str) -> Setting:
@@ -141,6 +150,18 @@ def _cross_entropy(
     return F.cross_entropy(outputs, targets, weights, label_smoothing=smoothing, reduction="none")
 
 
+def _contrastive(
+    outputs: Tensor,
+    targets: Tensor,
+    weights: Tensor | None,
+    embeddings: Tensor,
+    parameters: Mapping[str, float],
+) -> Tensor:
+    own = _cross_entropy(outputs, targets, weights, parameters)
+    pairs = supervised_contrast(embeddings, targets, parameters["temperature"])
+    return (1 - parameters["share"]) * own + parameters["share"] * pairs
+
+
 def _focal(
     outputs: Tensor, targets: Tensor, weights: Tensor | None, parameters: Mapping[str, float]
 ) -> Tensor:
@@ -201,6 +222,8 @@ SMOOTHING = Parameter(0.0, 0.0, 0.9, "share of each target that is spread over a
 GAMMA = Parameter(2.0, 0.0, 10.0, "how little sure examples count; 0 is the plain loss")
 BETA = Parameter(0.999, 0.0, 1 - 1e-9, "0 weights classes alike; towards 1: by 1 / count")
 ALPHA = Parameter(0.25, 0.0, 1.0, "weight of labels that are there; the others get the rest")
+SHARE = Parameter(0.5, 0.0, 1.0, "of the pairs; cross-entropy has the rest")
+TEMPERATURE = Parameter(0.1, 0.01, 10.0, "how far the nearest others count before far ones")
 WIDTH = Parameter(1.0, 1e-6, 1e6, "distance below which the loss is squared")
 
 LOSSES: Mapping[str, LossRow] = MappingProxyType(
@@ -231,6 +254,15 @@ LOSSES: Mapping[str, LossRow] = MappingProxyType(
                 _cross_entropy,
                 {"beta": BETA, "smoothing": SMOOTHING},
                 counted=True,
+            ),
+            LossRow(
+                "contrastive",
+                "Cross-entropy beside pairs: those of one class are drawn together.",
+                "Khosla 2020, 2004.11362; Gunel 2021, 2011.01403",
+                "classes",
+                _contrastive,
+                {"share": SHARE, "temperature": TEMPERATURE, "smoothing": SMOOTHING},
+                embeds=True,
             ),
             LossRow(
                 "binary",

@@ -5,7 +5,7 @@ begins with. The loop knows none of their names.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -32,9 +32,12 @@ class Strategy:
     settings fields of `Plan` that differ from its own defaults
     thaws    the groups of depth begin to learn one after the other, the deepest first
     prefix   the shallow part stands still and its activations are kept
+    refits   the closed-form head is computed anew on the tuned features, and taken where it is
+             better on what is held back
     gain     share of the probe's held-back loss that it takes away as a rule: by it a ladder orders
              what nobody named; 0: only by name
     needs    what the network's family must offer; empty: anything
+    reading  what a network reads → fields of this row that are others for it
     source   the paper
     """
 
@@ -46,9 +49,15 @@ class Strategy:
     settings: Mapping[str, Any] = field(default_factory=dict)
     thaws: bool = False
     prefix: bool = False
+    refits: bool = False
     gain: float = 0.0
     needs: str = ""
+    reading: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: str = ""
+
+    def of(self, reads: str) -> "Strategy":
+        """The row for networks that read this: a key of `spec.UNITS`."""
+        return replace(self, **self.reading.get(reads, {}))
 
     @property
     def trains(self) -> bool:
@@ -68,6 +77,19 @@ NAIVE = {
     "norm": "free",
 }
 
+# Transformers of texts take a tenth of the rates that pictures do, and have no BatchNorm: with
+# `norm` free only their dropout would begin.
+TEXTBOOK = {**NAIVE, "rate": 5e-5, "norm": "frozen"}  # Devlin et al. 2019, arXiv 1810.04805
+
+
+PAIRS = "contrastive:share=0.9,temperature=0.1"
+
+
+def _of_texts(**settings: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Of a row's `reading`: settings for texts."""
+    return {"text": {"settings": settings}}
+
+
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
         row.name: row
@@ -79,6 +101,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 head="fresh",
                 settings={"shallow": 1.0, "norm": "free", "rate": 2e-3, "average": 0.1},
                 needs="full",
+                reading=_of_texts(shallow=1.0, rate=5e-4, average=0.1),
             ),
             Strategy(
                 "copy",
@@ -86,6 +109,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 head="fresh",
                 settings=NAIVE,
                 needs="full",
+                reading=_of_texts(**TEXTBOOK),
             ),
             Strategy(
                 "probe",
@@ -109,6 +133,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 settings={"rate": 1e-3, "shallow": 0.02, "frozen": 0.3},
                 gain=0.32,
                 needs="lp-ft",
+                reading=_of_texts(rate=2e-4, shallow=0.1, frozen=0.3),
                 source="Kumar et al. 2022, arXiv 2202.10054",
             ),
             Strategy(
@@ -117,6 +142,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 settings={"rate": 4e-4, "shallow": 0.1},
                 thaws=True,
                 needs="lp-ft",
+                reading=_of_texts(rate=1e-4, shallow=0.1),
                 source="Howard and Ruder 2018, arXiv 1801.06146",
             ),
             Strategy(
@@ -136,7 +162,18 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 settings={"shallow": 1.0, "weight_decay": 0.0},
                 gain=0.25,
                 needs="lora",
+                reading=_of_texts(shallow=1.0, weight_decay=0.0, rate=1e-3),
                 source="Hu et al. 2022, arXiv 2106.09685",
+            ),
+            Strategy(
+                "contrastive",
+                "as lp-ft, but pairs of one class are drawn together, and the closed-form head is "
+                "computed anew: for few labels",
+                settings={"rate": 5e-4, "shallow": 0.1, "loss": PAIRS, "sampling": "paired"},
+                refits=True,
+                needs="lp-ft",
+                reading=_of_texts(rate=1e-4, shallow=0.3, loss=PAIRS, sampling="paired"),
+                source="Tunstall et al. 2022, arXiv 2209.11055",
             ),
             Strategy(
                 "full",
@@ -150,6 +187,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 },
                 gain=0.2,
                 needs="full",
+                reading=_of_texts(rate=1e-4, shallow=0.3),
             ),
         )
     }

@@ -33,13 +33,14 @@ def tuned_row(model: Grafted, row: CatalogRow, spec: InputSpec, how: str) -> Cat
     folder = cache_folder(f"tuned/{sha256}")
     if not (folder / FILE).is_file():
         write_atomically(folder / FILE, data)
-    if row.config:
-        write_atomically(folder / Path(row.config).name, row_file(row, row.config).read_bytes())
+    for name in filter(None, (row.config, row.tokenizer)):
+        write_atomically(folder / Path(name).name, row_file(row, name).read_bytes())
     return replace(
         _at_size(row, spec),
         name=f"{row.name} ({how})",
         weights=Weights("folder", str(folder), FILE, sha256=sha256),
-        config=Path(row.config).name if row.config else "",
+        config=Path(row.config).name,
+        tokenizer=Path(row.tokenizer).name,
         check=None,
         upstream_score=None,
         score_from="",

@@ -16,6 +16,7 @@ import torch
 
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.engines import lanes
+from regraft.backbones.readers import Example, reader
 from regraft.data.inline import contents
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
@@ -93,7 +94,7 @@ class Ready:
 
     def held(self, lesson: Lesson) -> Held:
         """Examples to judge on, as this model takes them."""
-        return self.taken(held_back(lesson, self.material.examples.modality, self.spec))
+        return self.taken(held_back(lesson, self.material.examples.modality, self.row, self.spec))
 
     def taken(self, held: Held) -> Held:
         """Prepared examples as this model takes them."""
@@ -138,7 +139,8 @@ def ready(
     """
     model = begun(wanted, row, spec, head, temperature, plan.seed)
     parsed = kind.augmentations(plan.augment)
-    examples = Augmented(lesson.files, lesson.shas, kind, spec, parsed, plan.seed)
+    read = reader(spec).open(row, spec)
+    examples = Augmented(lesson.files, lesson.shas, kind, spec, parsed, plan.seed, read)
     if wanted.prefix:
         prefix = model.halve(plan.frozen).prefix
         examples = KeptViews(examples, prefix, engine, plan.views)
@@ -168,13 +170,15 @@ NORMS: dict[str, Callable[[Grafted, Material, Plan], None]] = {
 }
 
 
-def held_back(lesson: Lesson, kind: Modality, spec: InputSpec) -> Held:
+def held_back(lesson: Lesson, kind: Modality, row: CatalogRow, spec: InputSpec) -> Held:
     """Examples to judge on, prepared as they are when the model is used."""
+    reads = reader(spec)
+    read = reads.open(row, spec)
 
-    def pixels(file: str) -> npt.NDArray[np.uint8]:
+    def example(file: str) -> Example:
         raw = kind.decode(contents(file), file, spec).raw
-        return kind.prepare(raw, spec, spec.views[0])
+        return read(kind.prepare(raw, spec, spec.views[0]))
 
     with ThreadPoolExecutor(lanes()) as pool:
-        found = list(pool.map(pixels, lesson.files))
-    return Held(torch.from_numpy(np.stack(found)), torch.from_numpy(lesson.labels))
+        found = reads.collate(list(pool.map(example, lesson.files)))
+    return Held(torch.from_numpy(found), torch.from_numpy(lesson.labels), reads.cut)

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 
 from regraft.backbones.engines import engine_of
+from regraft.backbones.padding import Piece, evenly
 from regraft.backbones.reading import in_parallel
 from regraft.errors import UsageError
 from regraft.progress import Progress
-from regraft.training.examples import Augmented, Turn
+from regraft.training.examples import Augmented, Batch, Turn
 from regraft.training.halves import Prefix
 
 MEMORY_SHARE = 0.3  # of the machine's memory, that views may take
@@ -34,9 +35,8 @@ class KeptViews(Augmented):
                 "augment: mixup and cutmix mix pictures, and here views are kept as activations; "
                 "leave them out or choose another strategy"
             )
-        super().__init__(
-            source.files, source.shas, source.modality, source.spec, source.wanted, source.seed
-        )
+        about = (source.files, source.shas, source.modality, source.spec, source.wanted)
+        super().__init__(*about, source.seed, source.read)
         self.columns = prefix.width + math.prod(prefix.shape)
         if (needed := len(self) * views * self.columns * 2) > (most := MEMORY_SHARE * _memory()):
             raise UsageError(
@@ -57,6 +57,13 @@ class KeptViews(Augmented):
     def _computed(self, view: Turn) -> Vector:
         pixels, _ = super().__getitem__(view)
         return self.engine.run(np.ascontiguousarray(pixels)).astype(np.float16)
+
+    def collate(self, items: Sequence[tuple[Any, int]]) -> Batch:
+        vectors = torch.from_numpy(np.stack([vector for vector, _ in items]))
+        return Batch(vectors, torch.tensor([place for _, place in items]))
+
+    def cut(self, batch: torch.Tensor, most: int, begin: float = 0.0) -> list[Piece]:
+        return evenly(batch, most)
 
     @property
     def ahead(self) -> int:

@@ -65,7 +65,7 @@ class _Asked:
 
     def right(self, wanted: Augmentations) -> float:
         """Share of right answers on the examples as they are when augmented."""
-        self.one.engine  # noqa: B018  made here, once, and not by every worker
+        self.one.engine, self.one.read  # noqa: B018  made here, once, and not by every worker
         jobs = list(zip(self.lesson.files, self.lesson.shas, strict=True))
         found = np.stack([*in_parallel(lambda some: [*self._features(some, wanted)], jobs)])
         return float((self.head.scores(found).argmax(1) == self.lesson.labels).mean())
@@ -73,7 +73,9 @@ class _Asked:
     def _features(
         self, some: Sequence[tuple[str, str]], wanted: Augmentations
     ) -> Iterator[np.ndarray]:
+        augmented = []
         for file, sha in some:
             raw = self.kind.decode(contents(file), file, self.one.spec).raw
             rng = np.random.default_rng(int(sha[:15], 16))
-            yield self.one.engine.run(self.kind.augment(raw, self.one.spec, wanted, rng))
+            augmented.append(self.kind.augment(raw, self.one.spec, wanted, rng))
+        yield from self.one.vectors(augmented)

@@ -14,6 +14,7 @@ from regraft.backbones.extractor import Extractor
 from regraft.backbones.features import Pass
 from regraft.evaluation.calibration import fit_temperature
 from regraft.evaluation.operating import HELD_BACK
+from regraft.transfer.probe import Head
 from regraft.verbs.choosing import largest_share, mixed_answer, stacked, weight_candidates
 from regraft.verbs.lessons import Lessons
 from regraft.verbs.planning import Planned
@@ -68,6 +69,7 @@ class Climb:
             "name": self.planned.turn.name,
             "told": self.planned.turn.wanted.told,
             "size": ready.plan.size,
+            "input": ready.spec.told,
             "plan": ready.plan.to_dict(),
             "steps": trained.steps,
             "curve": [asdict(point) for point in trained.curve],
@@ -113,10 +115,12 @@ class Climb:
         # One view, as it was trained: its head has never seen the others, and they cost points.
         one = Extractor(row, ready.spec, network.engine_name, network.rate)
         place = np.union1d(self.held.place, self.ground.measured)
+        if self.planned.turn.wanted.refits:
+            place = np.union1d(place, self.lessons.train.place)
         seen = self.lessons.seen(one, place)
         whole = np.full((len(self.ground.files), sum(seen.widths)), np.nan, np.float32)
         whole[place] = features_of(seen)
-        head, probe = model.head(), self.ground.probe
+        probe, head = self.ground.probe, self._head(model.head(), whole, seen.widths)
         scores = head.scores(whole[self.held.place])
         epochs = self.told["steps"] / self.planned.planner.epoch
         return Rung(
@@ -126,8 +130,22 @@ class Climb:
             head=head,
             judged=Judged(HELD_BACK, self.held.place, self.held.labels, scores),
             seconds=seconds,
-            detail=f"{ready.plan.size} px, {epochs:.1f} epochs, {how} weights",
+            detail=f"{ready.spec.told}, {epochs:.1f} epochs, {how} weights",
         )
+
+    def _head(self, own: Head, features: np.ndarray, widths: tuple[int, ...]) -> Head:
+        """The trained head or, where it refits, the closed-form one if that is better.
+
+        features  (n, d) of all examples by the tuned network
+        """
+        from regraft.training.judging import score_of
+
+        heads = [own]
+        if self.planned.turn.wanted.refits:
+            heads.append(self.lessons.head(features[self.lessons.train.place], widths).head)
+        held = features[self.held.place]
+        losses = [score_of(head.scores(held), self.held.labels).loss for head in heads]
+        return heads[int(np.argmin(losses))]
 
     def _mixed(self, tuned: Rung, best: Rung, seconds: float) -> list[Rung]:
         """The tuned rung with the reason why it is kept or not, and the mix if there is one."""

@@ -188,7 +188,7 @@ class _Comparison:
         seeds: Sequence[int],
     ) -> Comparison:
         self._read(self._listed(source, strategies))
-        wanted = [strategy(name) for name in strategies]
+        wanted = [strategy(name).of(self.row.spec.reads) for name in strategies]
         self._extract()
         amounts: list[int | str] = [*sorted(labels), ALL]
         jobs = [(one, k, seed) for k in amounts for seed in seeds for one in wanted]
@@ -301,7 +301,7 @@ class _Comparison:
 
         paths = self.measured.table["path"].to_list()
         lesson = Lesson(paths, self.held_seen.shas, self.truth, len(self.data.classes))
-        return held_back(lesson, self.kind, self.one.spec)
+        return held_back(lesson, self.kind, self.row, self.one.spec)
 
     def _plan(self, wanted: Strategy, n: int, seed: int) -> Plan:
         r, batch = self.recipe, self.recipe.batch or small_batch(n)
@@ -344,13 +344,13 @@ def _affordable(begun: "Ready", held: "Held", until: float) -> int:
 
 def _look_seconds(begun: "Ready", held: "Held") -> float:
     """Of one look at all examples, by one at a part of them."""
-    from regraft.training.judging import AT_ONCE, logits_of
+    from regraft.training.judging import AT_ONCE
 
-    some = held.pixels[:AT_ONCE]
+    some = replace(held, pixels=held.pixels[:AT_ONCE])
     device = next(begun.model.parameters()).device
     start = time.perf_counter()
-    logits_of(begun.model, some, device)
-    return (time.perf_counter() - start) * len(held.pixels) / len(some)
+    some.logits(begun.model, device)
+    return (time.perf_counter() - start) * len(held.pixels) / len(some.pixels)
 
 
 def drawn(labels: Numbers, k: int | str, seed: int) -> Numbers:

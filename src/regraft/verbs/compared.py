@@ -66,12 +66,11 @@ def outcome_of(
     before  seconds until training began
     """
     from regraft.training.averaging import put
-    from regraft.training.judging import logits_of
 
     if trained.average is not None:
         put(run.model, trained.average)
     assert run.held is not None
-    answer = logits_of(run.model, run.held.pixels, run.device).argmax(1)
+    answer = run.held.logits(run.model, run.device).argmax(1)
     curve = [
         {
             "seconds": before + p.seconds,

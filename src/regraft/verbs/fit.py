@@ -37,7 +37,7 @@ from regraft.verbs.forecast import Forecast, for_probes
 from regraft.verbs.ground import Ground
 from regraft.verbs.kept import kept_head
 from regraft.verbs.ladder import climbed, forget, perhaps, refusals
-from regraft.verbs.looked import looked
+from regraft.verbs.looked import looked, looks_anyway
 from regraft.verbs.prepare import Prepared, prepare
 from regraft.verbs.rungs import (
     Learning,
@@ -350,7 +350,7 @@ class _Run:
         asked = ("resamples", "seed", "positive")
         settings = {name: getattr(self.recipe, name) for name in asked}
         measured = measure(model, held, rows(best.seen, place), **settings)
-        if self.training:  # the network is in memory then
+        if self.training or looks_anyway(model):  # the network is in memory then
             measured["looked"] = looked(model, held, rows(best.seen, place))
         told = model.record
         told["measured"] = summary(measured)

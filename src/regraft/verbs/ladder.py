@@ -106,7 +106,7 @@ class Ladder:
         yield from self._named() if self.recipe.strategy else self._worthwhile()
 
     def _named(self) -> Iterator[Planned]:
-        wanted = [one for one in map(strategy, self.recipe.strategy) if one.trains]
+        wanted = [one for one in map(self._strategy, self.recipe.strategy) if one.trains]
         if reasons := [r for one in wanted if (r := refusal(one, self.lessons.row))]:
             raise UsageError(*(f"strategy: {reason}" for reason in reasons))
         for i, one in enumerate(wanted):
@@ -119,7 +119,7 @@ class Ladder:
 
     def _worthwhile(self) -> Iterator[Planned]:
         ordered = self.decisions.decide("order", self._order)
-        offers = [Offer(Turn(strategy(name), factor), gain) for name, factor, gain in ordered]
+        offers = [Offer(Turn(self._strategy(n), factor), gain) for n, factor, gain in ordered]
         for i, offer in enumerate(offers):
             worth = partial(self._pays, offer, i)
             if (planned := self._planned(i, offer.turn, self.ground.until, worth)) is None:
@@ -127,6 +127,10 @@ class Ladder:
                 self.ground.progress.say(f"{offer.turn.name}: not tried, {reason}")
                 return
             yield planned
+
+    def _strategy(self, name: str) -> Strategy:
+        """As it is for what the network reads."""
+        return strategy(name).of(self.lessons.row.spec.reads)
 
     def _planned(
         self, number: int, turn: Turn, until: float, worth: Callable[[Plan], bool] = bool
@@ -159,7 +163,8 @@ class Ladder:
 
     def _offers(self) -> list[Offer]:
         """Of the registry, what this network can do and what is expected to gain in the time."""
-        rows = [s for s in strategies().values() if s.gain and not refusal(s, self.lessons.row)]
+        rows = [s for s in map(self._strategy, strategies()) if s.gain]
+        rows = [s for s in rows if not refusal(s, self.lessons.row)]
         close = [s for s in rows if s.gain >= CLOSE * max(row.gain for row in rows)]
         shares = {s.name: self._share(s) for s in close} if len(close) > 1 else {}
         offers = [Offer(Turn(s), s.gain * shares.get(s.name, 1.0)) for s in rows]

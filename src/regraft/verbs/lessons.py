@@ -10,6 +10,7 @@ import numpy as np
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.features import Pass, pass_over
+from regraft.backbones.readers import reader
 from regraft.transfer.probe import HeadFit
 from regraft.verbs.ground import Ground, divided
 from regraft.verbs.kept import kept_head
@@ -110,11 +111,17 @@ class Lessons:
             return 0.0
         return len(self.train.labels) / self._rate(size)
 
-    def end_seconds(self, size: int) -> float:
-        """Forecast of all features that a tuned network is asked for."""
+    def end_seconds(self, size: int, refits: bool = False) -> float:
+        """Forecast of all features that a tuned network is asked for; see `Strategy.refits`."""
         examples = len(np.union1d(self.held.place, self.ground.measured))
+        examples += len(self.train.labels) if refits else 0
         return examples / self._rate(size)
 
     def _rate(self, size: int) -> float:
-        """Pictures per second, by what was measured and the square of the size."""
-        return DECODING * (self.network.rate or UNKNOWN_RATE) * (self.network.spec.size / size) ** 2
+        """Examples per second, by what was measured and what the size costs."""
+        return DECODING * (self.network.rate or UNKNOWN_RATE) / self.cost(size)
+
+    def cost(self, size: int) -> float:
+        """Of an example at a size, in those of one at the probe's."""
+        spec = self.network.spec
+        return reader(spec).cost(spec.at(size), spec, ())

@@ -142,13 +142,14 @@ class Planner:
         if self.recipe.size is not None:
             return [base]
         sizes = {fitting(row, max(64, round(base * share / 32) * 32)) for share in SMALLER}
-        return sorted({size for size in sizes if size <= base} | {base}, reverse=True)
+        cheaper = {size for size in sizes if self.lessons.cost(size) < 1}
+        return sorted({*cheaper, base}, reverse=True)
 
     def _affordable_size(self, first: int, pace: "Pace") -> int:
         """The largest size at which WANTED_EPOCHS fit into the time, else the smallest."""
         for size in self._sizes():
-            area = (size / first) ** 2
-            seconds = area * (pace.step * self.epoch * WANTED_EPOCHS + pace.before)
+            share = self.lessons.cost(size) / self.lessons.cost(first)
+            seconds = share * (pace.step * self.epoch * WANTED_EPOCHS + pace.before)
             if seconds <= self._left(size):
                 return size
         return self._sizes()[-1]
@@ -172,7 +173,8 @@ class Planner:
         """When the last step must be over; comparing weights, features and the report follow."""
         pace = self.paces.get((self.turn.wanted.name, size))
         comparing = CANDIDATES * self._look(pace) if pace else 0.0
-        return self.until - AFTER - comparing - self.lessons.end_seconds(size)
+        features = self.lessons.end_seconds(size, self.turn.wanted.refits)
+        return self.until - AFTER - comparing - features
 
 
 def small_batch(examples: int) -> int:

@@ -17,7 +17,7 @@ from regraft.evaluation.operating import HELD_BACK, LEFT_OUT, positive_class
 from regraft.modalities import modality
 from regraft.model.model import Model
 from regraft.recipe import Recipe
-from regraft.transfer.baselines import Baseline, majority, plain_ridge
+from regraft.transfer.baselines import BASELINES, Baseline, majority
 from regraft.verbs.evaluate import counts, notice_of, short
 from regraft.verbs.kept import kept_head
 from regraft.verbs.rungs import Learning, Numbers, Rung
@@ -168,7 +168,7 @@ def _baselines(
     learned, measured = (
         np.stack([kind.plain(facts[int(i)]) for i in some]) for some in (learning.place, held)
     )
-    found = plain_ridge(
+    found = BASELINES[kind.baseline](
         kind.plainly,
         learned,
         learning.labels,
@@ -193,7 +193,7 @@ def how_trained(run: Mapping[str, Any]) -> str:
     plan = run["plan"]
     weights = "all classes alike" if plan["weights"] == "none" else f"classes by {plan['weights']}"
     return (
-        f"{plan['size']} px, {run['steps']:,} steps of {plan['batch']}, {plan['optimiser']} at "
+        f"{run['input']}, {run['steps']:,} steps of {plan['batch']}, {plan['optimiser']} at "
         f"{plan['rate']:.2g} ({plan['schedule']}), loss {plan['loss']}, "
         f"{plan['sampling']} sampling, {weights}, "
         f"augmentation {plan['augment']}, BatchNorm {plan['norm']}, {plan['precision']}"
