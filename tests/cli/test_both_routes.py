@@ -1,4 +1,4 @@
-"""Recordings by a network of sounds beside one of pictures: fit, rank, doctor, predict; refusals."""
+"""Recordings by networks of sounds and of pictures: fit, rank, doctor, predict; refusals."""
 
 import shutil
 from collections.abc import Callable

@@ -22,7 +22,8 @@ TOLD = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
 def numbers(prepared: Any, spec: InputSpec, network: int) -> Any:
     """An input of the graph: pixels, what is heard, or of a text the numbers of its tokens."""
     if spec.reads != "text":
-        return reader(spec).open(None, spec)(prepared)[None]
+        read: Any = reader(spec).open  # only texts need what lies beside the weights
+        return read(None, spec)(prepared)[None]
     from tokenizers import Tokenizer
 
     vocabulary = Tokenizer.from_file(str(HERE / f"tokenizer-{network}.json"))

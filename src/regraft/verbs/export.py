@@ -24,7 +24,8 @@ import numpy as np
 
 from regraft import __version__
 from regraft.backbones.cache import file_hash
-from regraft.backbones.readers import ANY, reader
+from regraft.backbones.fronts import ANY
+from regraft.backbones.readers import reader
 from regraft.backbones.weights import row_file
 from regraft.data.dataset import Dataset
 from regraft.data.inline import contents
