@@ -15,6 +15,7 @@ from regraft.backbones.readers import reader
 from regraft.modalities import modality
 from regraft.modalities.spec import InputSpec
 
+NO_ROW: Any = None  # of the catalog: only vocabularies need one
 HERE = Path(__file__).parent
 TOLD = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
 
@@ -22,8 +23,7 @@ TOLD = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
 def numbers(prepared: Any, spec: InputSpec, network: int) -> Any:
     """An input of the graph: pixels, what is heard, or of a text the numbers of its tokens."""
     if spec.reads != "text":
-        read: Any = reader(spec).open  # only texts need what lies beside the weights
-        return read(None, spec)(prepared)[None]
+        return reader(spec).open(NO_ROW, spec)(prepared)[None]
     from tokenizers import Tokenizer
 
     vocabulary = Tokenizer.from_file(str(HERE / f"tokenizer-{network}.json"))
