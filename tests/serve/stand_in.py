@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from regraft.errors import BundleError
+from regraft.serve import server
 from regraft.serve.answering import open_all
 from regraft.serve.app import Limits, Service
 from regraft.serve.server import bound, run, url_of
@@ -71,7 +72,9 @@ def main() -> None:
     parser.add_argument("--body", type=int, default=100_000)
     parser.add_argument("--token")
     parser.add_argument("--modality", default="text")
+    parser.add_argument("--idle", type=float, default=server.IDLE_SECONDS)
     given = parser.parse_args()
+    server.IDLE_SECONDS = given.idle
     limits = Limits(given.body, given.waiting, given.deadline, 16)
     models = open_all(given.models, opener(given.seconds, given.modality))
     service = Service(models, limits, 2, given.token, {"localhost", "127.0.0.1"})

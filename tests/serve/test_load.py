@@ -95,6 +95,14 @@ def test_a_body_that_comes_too_slowly_is_given_up(stand_in: Any) -> None:
         assert raw.recv(100).startswith(b"HTTP/1.1 408")
 
 
+def test_a_request_whose_head_does_not_come_is_given_up(stand_in: Any) -> None:
+    server = stand_in("--idle", 0.5)
+    with socket.create_connection(server.address, timeout=10) as raw:
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: local")
+        assert raw.recv(100) == b""
+    assert server.ask("GET", "/healthz").status == 200
+
+
 def test_a_client_that_leaves_is_not_waited_for(stand_in: Any) -> None:
     server = stand_in("--seconds", 0.3)
     for _ in range(30):

@@ -8,8 +8,11 @@ import asyncio
 import ipaddress
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import uvicorn
 
@@ -95,6 +98,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service, self._ready, self._say = service, ready, say
         self._reloading = asyncio.Lock()
+        self._idle: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -131,9 +135,22 @@ class _Server(uvicorn.Server):
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            self._close_idle()
             changed = [n for n, one in self._service.models.items() if one.changed()]
             if changed:
                 await self._reload(changed)
+
+    def _close_idle(self) -> None:
+        """Connections whose request does not come: uvicorn waits for its head for ever."""
+        now = time.monotonic()
+        for one in list(self.server_state.connections):
+            connection: Any = one
+            answering = connection.cycle is not None and not connection.cycle.response_complete
+            since = self._idle.setdefault(connection, now)
+            if answering:
+                self._idle[connection] = now
+            elif now - since > IDLE_SECONDS:
+                connection.transport.close()
 
     async def _reload(self, names: list[str]) -> None:
         async with self._reloading:
