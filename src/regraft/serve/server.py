@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import uvicorn
 
@@ -98,7 +98,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service, self._ready, self._say = service, ready, say
         self._reloading = asyncio.Lock()
-        self._idle: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        self._idle: WeakKeyDictionary[Any, tuple[Any, float]] = WeakKeyDictionary()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -141,16 +141,18 @@ class _Server(uvicorn.Server):
                 await self._reload(changed)
 
     def _close_idle(self) -> None:
-        """Connections whose request does not come: uvicorn waits for its head for ever."""
+        """Connections whose next request does not come: uvicorn waits for its head for ever."""
         now = time.monotonic()
         for one in list(self.server_state.connections):
             connection: Any = one
-            answering = connection.cycle is not None and not connection.cycle.response_complete
-            since = self._idle.setdefault(connection, now)
-            if answering:
-                self._idle[connection] = now
+            cycle = connection.cycle  # of the last request; None before the first
+            last, since = self._idle.get(connection, (None, now))
+            is_waiting = cycle is None or cycle.response_complete
+            if not is_waiting or (cycle and (last is None or last() is not cycle)):
+                since = now
             elif now - since > IDLE_SECONDS:
                 connection.transport.close()
+            self._idle[connection] = (ref(cycle) if cycle else None, since)
 
     async def _reload(self, names: list[str]) -> None:
         async with self._reloading:
