@@ -1,5 +1,6 @@
 """Recordings: what is heard of every kind of file, and how it looks to a network."""
 
+import base64
 import io
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import signal
 from transformers.audio_utils import mel_filter_bank
 
@@ -215,6 +217,29 @@ def test_it_is_registered_and_has_a_thumbnail() -> None:
     assert MODALITY.thumbnail(written(tone()), "x.wav").startswith("data:image/png;base64,")
     with pytest.raises(UsageError, match="views: 'left' is not one of centre"):
         MODALITY.prepare(Sound(np.zeros(9, np.float32)), SPEC, "left")
+
+
+def test_a_clip_is_the_middle_as_every_browser_plays_it() -> None:
+    samples = np.concatenate([np.zeros(10 * RATE), 3 * tone(seconds=6.0), np.zeros(10 * RATE)])
+    uri = MODALITY.clip(written(samples, subtype="FLOAT"), "x.wav")
+    assert uri is not None
+    head, _, body = uri.partition(",")
+    assert head == "data:audio/mpeg;base64"
+    played, rate = soundfile.read(io.BytesIO(base64.b64decode(body)))
+    assert rate == RATE
+    assert abs(len(played) / rate - audio.CLIP_SECONDS) < 0.2
+    assert 0.5 < np.abs(played).max() <= 1.1  # what was too loud for a file is not cut
+
+
+def test_a_thumbnail_shows_the_waveform_below() -> None:
+    loud_then_silent = np.concatenate([tone(), np.zeros(RATE // 2)])
+    uri = MODALITY.thumbnail(written(loud_then_silent), "x.wav", 160)
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+    assert shown.shape == (160, 160)
+    wave = shown[120:] > 0
+    assert wave[:, :10].sum() > 4 * wave[:, 90:100].sum() > 0  # a line where nothing is heard
+    for n in (1, 2, 50):
+        assert MODALITY.thumbnail(written(np.ones(n)), "x.wav").startswith("data:image/png")
 
 
 # --- the samples ---------------------------------------------------------------------------------

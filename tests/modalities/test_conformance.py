@@ -19,6 +19,7 @@ from regraft.backbones.store import Store
 from regraft.data.sources import EXTENSIONS
 from regraft.errors import Unreadable, UsageError
 from regraft.modalities import MODALITIES, modality
+from regraft.modalities.base import MOST_CLIP
 from regraft.modalities.facts import Facts
 from regraft.modalities.spec import UNITS, Hearing, InputSpec
 
@@ -181,3 +182,7 @@ def test_a_report_can_show_it(name: str) -> None:
     kind = modality(name)
     assert kind.thumbnail(MADE[name](0), "x").startswith("data:image/")
     assert kind.natural_size(kind.decode(MADE[name](0), "x").facts) > 0
+    clip = kind.clip(MADE[name](0), "x")
+    assert clip is None or (clip.startswith("data:audio/") and len(clip) <= MOST_CLIP)
+    with pytest.raises(Unreadable, match="broken"):
+        kind.thumbnail(b"", "broken")

@@ -21,17 +21,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
 from regraft.errors import Unreadable
+from regraft.modalities import modality
 from regraft.modalities.image import FORMATS, MAGIC, MODALITY
-from regraft.modalities.spec import InputSpec
+from regraft.modalities.spec import Hearing, InputSpec
 
 KINDS = {
     *("empty", "not-an-image", "truncated", "damaged"),
     *("too-large", "bomb", "unsupported", "odd-values"),
+}
+REFUSALS = {
+    "image": KINDS,
+    "audio": {
+        *("empty", "not-a-recording", "damaged", "too-large", "unsupported"),
+        *("odd-values", "no-memory"),
+    },
 }
 LONGEST = 10.0  # seconds for one file
 MOST_MEMORY = 2**30  # bytes of the whole process
@@ -161,9 +170,9 @@ MUTATIONS: tuple[Callable[[bytearray, bytes, Rng], bytes], ...] = (
 )
 
 
-def corpus(count: int, seed: int) -> Iterator[bytes]:
+def corpus(count: int, seed: int, kind: str = "image") -> Iterator[bytes]:
     """`count` damaged files; the same for the same seed."""
-    whole = seeds()
+    whole = WHOLE[kind]()
     for i in range(count):
         rng = np.random.default_rng([seed, i])
         first, second = (whole[k] for k in rng.integers(len(whole), size=2))
@@ -172,10 +181,46 @@ def corpus(count: int, seed: int) -> Iterator[bytes]:
         yield MUTATIONS[i % len(MUTATIONS)](bytearray(first), second, rng)
 
 
+def recordings() -> list[bytes]:
+    """Whole recordings of every format and many of its variants."""
+    time = np.arange(1_500) / 8_000
+    wave = 0.3 * np.sin(2 * np.pi * 440 * time)
+    both = np.stack([wave, wave[::-1]], 1)
+    ways: list[tuple[Any, str, str]] = [
+        *((wave, "WAV", s) for s in ("PCM_16", "PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW")),
+        *((both, "WAV", s) for s in ("PCM_16", "ALAW", "IMA_ADPCM", "MS_ADPCM")),
+        *((wave, "FLAC", s) for s in ("PCM_16", "PCM_24", "PCM_S8")),
+        *((both, "FLAC", "PCM_16"), (wave, "OGG", "VORBIS"), (both, "OGG", "VORBIS")),
+        *((wave, "OGG", "OPUS"), (both, "OGG", "OPUS"), (wave, "MP3", "MPEG_LAYER_III")),
+        *((both, "AIFF", "PCM_16"), (wave, "AIFF", "FLOAT"), (wave, "AU", "PCM_16")),
+        *((wave, "AU", "ULAW"), (wave, "RF64", "PCM_16"), (wave, "W64", "PCM_16")),
+    ]
+    return [recorded(*way) for way in ways]
+
+
+def recorded(wave: Any, form: str, subtype: str) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, wave, 8_000, format=form, subtype=subtype)
+    return out.getvalue()
+
+
+WHOLE: dict[str, Callable[[], list[bytes]]] = {"image": seeds, "audio": recordings}
+
+
+def told_of(kind: str, raw: Any) -> dict[str, Any]:
+    """What the child tells of an example that was decoded; a network gets to read it too."""
+    if kind == "image":
+        return {"size": raw.size, "mode": raw.mode}
+    finite = bool(np.isfinite(raw.samples).all())
+    heard_by = (InputSpec(size=64), InputSpec(size=30, reads="sound", hears=Hearing("samples")))
+    seen = [modality(kind).prepare(raw, spec, "centre").shape for spec in heard_by]
+    return {"finite": finite, "samples": len(raw.samples), "seen": seen}
+
+
 # --- decoding them in a child --------------------------------------------------------------------
 
 
-def decode_all(folder: Path) -> None:
+def decode_all(folder: Path, kind: str) -> None:
     """One line of JSON a file, in the order of the names."""
     resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))  # spares the machine
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends a hang
@@ -183,8 +228,8 @@ def decode_all(folder: Path) -> None:
         signal.alarm(int(3 * LONGEST))
         start = time.perf_counter()
         try:
-            found = MODALITY.decode(path.read_bytes(), path.name, InputSpec(size=64))
-            told = {"kind": "decoded", "size": found.raw.size, "mode": found.raw.mode}
+            found = modality(kind).decode(path.read_bytes(), path.name, InputSpec(size=64))
+            told = {"kind": "decoded", **told_of(kind, found.raw)}
         except Unreadable as error:
             told = {"kind": error.kind, "reason": error.reason, "file": error.file}
         seconds = time.perf_counter() - start
@@ -198,8 +243,8 @@ def peak_memory() -> int:
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
-def told_by_child(folder: Path) -> list[dict[str, Any]]:
-    command = [sys.executable, "-W", "ignore", __file__, str(folder)]
+def told_by_child(folder: Path, kind: str) -> list[dict[str, Any]]:
+    command = [sys.executable, "-W", "ignore", __file__, str(folder), kind]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     names = sorted(os.listdir(folder))
@@ -220,16 +265,17 @@ def state(folder: Path) -> dict[str, tuple[str, int, int]]:
     }
 
 
-def check(folder: Path) -> list[dict[str, Any]]:
+def check(folder: Path, kind: str = "image") -> list[dict[str, Any]]:
     """Decode a folder in a child; the promises that hold for every file in it."""
     before = state(folder)
-    lines = told_by_child(folder)
+    lines = told_by_child(folder, kind)
     for line in lines:
-        assert line["kind"] in KINDS | {"decoded"}, line
+        assert line["kind"] in REFUSALS[kind] | {"decoded"}, line
         assert line["seconds"] < LONGEST, line
         assert line["peak"] < MOST_MEMORY, line
         if line["kind"] == "decoded":
-            assert line["mode"] == "RGB"
+            assert line.get("mode", "RGB") == "RGB"
+            assert line.get("finite", True)
         else:
             assert line["file"] == line["name"]
             assert len(line["reason"]) > 10, line
@@ -247,6 +293,22 @@ def test_damaged_files(count: int, tmp_path: Path) -> None:
     kinds = [line["kind"] for line in lines]
     assert 0.05 < kinds.count("decoded") / count < 0.6  # else the damage would be none, or all
     assert {"not-an-image", "truncated", "damaged", "bomb"} <= set(kinds)
+
+
+@pytest.mark.parametrize(
+    "count", [400, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])]
+)
+def test_damaged_recordings(count: int, tmp_path: Path) -> None:
+    for i, data in enumerate(corpus(count, count, "audio")):
+        (tmp_path / f"{i:05}").write_bytes(data)
+    kinds = [line["kind"] for line in check(tmp_path, "audio")]
+    assert 0.1 < kinds.count("decoded") / count < 0.8
+    assert {"not-a-recording", "damaged"} <= set(kinds)
+
+
+def test_the_whole_recordings_of_the_corpus_are_readable() -> None:
+    heard = [modality("audio").decode(data, "x").raw.samples for data in recordings()]
+    assert all(2_500 < len(samples) < 6_000 for samples in heard)
 
 
 def test_the_whole_pictures_of_the_corpus_are_readable() -> None:
@@ -322,4 +384,4 @@ def test_bytes_written_into_a_picture(whole: bytes, place: int, some: bytes) -> 
 
 
 if __name__ == "__main__":
-    decode_all(Path(sys.argv[1]))
+    decode_all(Path(sys.argv[1]), sys.argv[2])

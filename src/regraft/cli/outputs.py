@@ -111,10 +111,10 @@ def counted(findings: Iterable[Mapping[str, Any]]) -> str:
 
 
 def without_thumbnails(record: Any) -> Any:
-    """Plain data without the small pictures in it."""
+    """Plain data without the small pictures and sounds in it."""
     match record:
         case dict():
-            pictures = ("thumbnail", "thumbnails")
+            pictures = ("thumbnail", "thumbnails", "clip")
             return {k: without_thumbnails(v) for k, v in record.items() if k not in pictures}
         case list():
             return [without_thumbnails(item) for item in record]

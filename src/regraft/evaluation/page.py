@@ -38,6 +38,7 @@ MOST_PAIRS = 12
 MOST_PICTURED = 4  # thumbnails of one finding
 MOST_LISTED = 400  # entries of one list; the JSON has them all
 REPORT_PICTURES = 1_000_000  # characters of thumbnails on a page
+REPORT_CLIPS = 1_500_000  # characters of sounds on a page
 DOCTOR_PICTURES = 6_000_000
 MOST_LOOKED = 24  # pairs of a picture and its heat map
 MOST_OPEN = 2  # training runs whose charts are not folded
@@ -55,6 +56,7 @@ KEY_METRICS = (
 SEVERITIES = {"error": "left out or wrong", "warning": "look at it", "note": "good to know"}
 
 THUMBNAIL = re.compile(r"data:image/(?:jpeg|png|webp|svg\+xml);base64,[A-Za-z0-9+/]+={0,2}")
+CLIP = re.compile(r"data:audio/(?:mpeg|ogg|wav);base64,[A-Za-z0-9+/]+={0,2}")
 BREAKS = re.compile(r"(?<=[/\\_-])(?=[^/\\_-])")  # where a long file name may go on a new line
 
 AVERAGE = "average_accuracy"
@@ -94,7 +96,7 @@ SECTIONS = (
 
 def report_page(record: Mapping[str, Any]) -> str:
     """The page of a report's record (its schema: `Report`)."""
-    pictures = Pictures(REPORT_PICTURES)
+    pictures, clips = Pictures(REPORT_PICTURES), Pictures(REPORT_CLIPS, CLIP)
     return draw(
         "report.html",
         record,
@@ -104,7 +106,7 @@ def report_page(record: Mapping[str, Any]) -> str:
         key_metrics=[name for name in KEY_METRICS if name in record["metrics"]],
         deciding=deciding(record),
         training=[_run(run) for run in record.get("training") or ()],
-        mistakes=[pictures.of(row) for row in record.get("mistakes") or ()],
+        mistakes=[clips.let(pictures.of(row), "clip") for row in record.get("mistakes") or ()],
         looked=[pictures.of(row, "heatmap") for row in _wrong_first(record.get("looked") or ())],
         unlike=[pictures.of(row) for row in (record.get("novelty") or {}).get("examples") or ()],
         groups=_groups(record.get("findings") or (), pictures),
@@ -138,14 +140,21 @@ def draw(template: str, record: Mapping[str, Any], **parts: object) -> str:
 
 @dataclass
 class Pictures:
-    """Lets thumbnails through until `room` characters are used, and counts those it left out."""
+    """Lets thumbnails through until `room` characters are used, and counts those it left out.
+
+    form  of what is let through: an embedded picture, or a sound
+    """
 
     room: int
+    form: re.Pattern[str] = THUMBNAIL
     left_out: int = field(default=0, init=False)
 
     def of(self, row: Mapping[str, Any], *others: str) -> Row:
         """A row with a thumbnail and pictures of other names, or None in their place."""
-        names = ("thumbnail", *others)
+        return self.let(row, "thumbnail", *others)
+
+    def let(self, row: Mapping[str, Any], *names: str) -> Row:
+        """A row with what is let through of these names, or None in their place."""
         return {**row, **{name: self._admitted(row.get(name)) for name in names}}
 
     def of_finding(self, row: Mapping[str, Any]) -> Row:
@@ -154,8 +163,8 @@ class Pictures:
         return {**row, "thumbnails": [self._admitted(thumbnail) for thumbnail in shown]}
 
     def _admitted(self, thumbnail: str | None) -> str | None:
-        """The thumbnail if it is an embedded picture and there is room for it."""
-        if not thumbnail or not THUMBNAIL.fullmatch(thumbnail):
+        """The thumbnail if it is embedded in this form and there is room for it."""
+        if not thumbnail or not self.form.fullmatch(thumbnail):
             return None
         if len(thumbnail) > self.room:
             self.left_out += 1

@@ -81,7 +81,7 @@ class Report:
                        under its heat map)}], of texts words [[word, share in the score]] in place
                        of the pictures; wrong answers are shown first
         mistakes       [{file, label, predicted, probability, top [[class, probability]],
-                       thumbnail}], the worst first
+                       thumbnail, clip (a sound as a data URI, or None)}], the worst first
         novelty        flagged, n, examples [{file, score, thumbnail}]
         findings       [{kind, files, reason, severity, score, thumbnails}]
         left_out       [{file, reason}]

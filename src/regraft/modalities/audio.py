@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import pairwise
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from regraft.errors import MissingExtra, Unreadable, UsageError
-from regraft.modalities.base import MOST_BYTES, Decoded
+from regraft.modalities.base import MOST_BYTES, MOST_CLIP, Decoded
 from regraft.modalities.facts import THUMB, Facts
 from regraft.modalities.spec import UNITS, InputSpec
 
@@ -38,6 +39,9 @@ BANDS = 128  # of the mel scale, from LOWEST to half the rate
 LOWEST = 20.0  # Hz
 RANGE = 80.0  # decibels under the loudest that are told apart
 NATURAL = 256  # pixels: more of them show nothing more of 128 bands
+
+WAVE_SHARE = 4  # of a thumbnail's height shows the waveform: one part in so many
+CLIP_SECONDS = 5  # of the middle of a recording, to listen to in a report
 
 Samples = npt.NDArray[np.float32]
 
@@ -137,11 +141,18 @@ class AudioModality:
         return np.concatenate([levels.mean(1), levels.std(1)])
 
     def thumbnail(self, data: bytes, file: str, side: int = 160) -> str:
-        """The log-mel picture as PNG, of at most side × side pixels."""
-        picture = Image.fromarray(_picture(self.decode(data, file).raw.samples, side)[..., 0])
+        """The log-mel picture above its waveform as PNG, of side × side pixels."""
+        samples = self.decode(data, file).raw.samples
+        low = side // WAVE_SHARE
+        above = Image.fromarray(_picture(samples, side)[..., 0]).resize((side, side - low))
+        picture = Image.fromarray(np.vstack([np.asarray(above), _waveform(samples, side, low)]))
         out = io.BytesIO()
         picture.save(out, "PNG")
         return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+    def clip(self, data: bytes, file: str) -> str | None:
+        """The middle CLIP_SECONDS as MP3, which every browser plays."""
+        return _played(self.decode(data, file).raw.samples)
 
     def said(self, name: str) -> bytes | None:
         return None
@@ -160,6 +171,28 @@ def _soundfile() -> Any:
     except ImportError:
         raise MissingExtra("soundfile", "audio") from None
     return soundfile
+
+
+def _waveform(samples: Samples, width: int, height: int) -> npt.NDArray[np.uint8]:
+    """(height, width): in each column the least to the largest sample, bright, on black."""
+    edges = np.linspace(0, len(samples), width + 1).astype(int)
+    loudest = max(float(np.abs(samples).max()), 1e-9)
+    rows, picture = np.arange(height)[:, None], np.zeros((height, width), np.uint8)
+    columns = [samples[a : max(b, a + 1)] for a, b in pairwise(edges)]
+    ends = [(part.max(), part.min()) if len(part) else (0.0, 0.0) for part in columns]
+    top, bottom = ((1 - np.array(ends).T / loudest) / 2 * (height - 1)).round()
+    picture[(rows >= top) & (rows <= bottom)] = 220
+    return picture
+
+
+def _played(samples: Samples) -> str | None:
+    start = max(0, (len(samples) - CLIP_SECONDS * RATE) // 2)
+    part = samples[start : start + CLIP_SECONDS * RATE]
+    part = part / max(1.0, float(np.abs(part).max()))
+    out = io.BytesIO()
+    _soundfile().write(out, part, RATE, format="MP3")
+    uri = "data:audio/mpeg;base64," + base64.b64encode(out.getvalue()).decode()
+    return uri if len(uri) <= MOST_CLIP else None
 
 
 # --- decoding ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from regraft.modalities.usual import Usual
 
 MOST_BYTES = 512 * 2**20  # of an example's file; more is not read
+MOST_CLIP = 100_000  # characters of something to listen to in a report
 
 
 class Decoded(NamedTuple):
@@ -87,6 +88,12 @@ class Modality(Protocol):
 
     def thumbnail(self, data: bytes, file: str, side: int = 160) -> str:
         """A small picture of the example as a data URI for reports. Raises Unreadable."""
+        ...
+
+    def clip(self, data: bytes, file: str) -> str | None:
+        """Something of the example to listen to in reports, as a data URI of at most MOST_CLIP
+        characters; None where there is nothing to be heard. Raises Unreadable.
+        """
         ...
 
     def said(self, name: str) -> bytes | None:

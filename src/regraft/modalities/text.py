@@ -110,6 +110,9 @@ class TextModality:
         text = self.decode(data, file).raw
         return _drawn(text, side)
 
+    def clip(self, data: bytes, file: str) -> str | None:
+        return None
+
     def said(self, name: str) -> bytes | None:
         """``card_arrival`` and ``CardArrival`` → ``card arrival``; None for a number."""
         words = " ".join(NAME_PARTS.findall(name)).lower()

@@ -26,7 +26,7 @@ from regraft.model.model import Answers, Model
 from regraft.progress import Progress
 from regraft.verbs.looked import looked
 from regraft.verbs.rungs import rows
-from regraft.verbs.shown import thumbnail
+from regraft.verbs.shown import clip, thumbnail
 
 SHOWN = 24  # worst mistakes as pictures
 SHOWN_UNLIKE = 8
@@ -314,6 +314,7 @@ def _mistakes(
             "probability": float(sure[i]),
             "top": [[model.classes[k], float(p[i, k])] for k in np.argsort(-p[i])[:3]],
             "thumbnail": thumbnail(model.modality, paths[i]),
+            "clip": clip(model.modality, paths[i]),
         }
         for i in worst
     ]

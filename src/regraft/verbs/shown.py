@@ -37,6 +37,14 @@ def thumbnail(kind: str, path: str) -> str | None:
         return None
 
 
+def clip(kind: str, path: str) -> str | None:
+    """Something of a file to listen to; None where there is nothing, or it can't be read."""
+    try:
+        return modality(kind).clip(contents(path), path)
+    except (OSError, DataError):
+        return None
+
+
 def illustrated(
     dataset: Dataset, findings: Iterable[Finding], most: int
 ) -> Iterator[dict[str, Any]]:
