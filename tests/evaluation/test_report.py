@@ -647,6 +647,31 @@ def test_long_lists_are_folded_and_bounded() -> None:
     assert Page(source).text.count(beyond) == 2
 
 
+@pytest.mark.parametrize(
+    ("clip", "heard"),
+    [
+        ("data:audio/mpeg;base64,SUQz", True),
+        ("data:text/html;base64,SUQz", False),
+        ('data:audio/mpeg;base64,SUQz" autoplay onplay="x', False),
+        ("https://example.org/a.mp3", False),
+        (None, False),
+    ],
+)
+def test_a_clip_is_an_embedded_sound_or_nothing(
+    record: Record, clip: str | None, heard: bool
+) -> None:
+    record["mistakes"][0]["clip"] = clip
+    sources = [a.get("src") for tag, a in Page(report_page(record)).tags if tag == "audio"]
+    assert sources == ([clip] if heard else [])
+
+
+def test_clips_stay_within_their_room(record: Record) -> None:
+    clip = "data:audio/mpeg;base64," + "A" * 400_000
+    record["mistakes"] = [{**record["mistakes"][0], "clip": clip} for _ in range(6)]
+    drawn = Page(report_page(record))
+    assert len([tag for tag, _ in drawn.tags if tag == "audio"]) == 3
+
+
 def test_thumbnails_stay_within_their_room(make_record: MakeRecord) -> None:
     record = make_record(n=3000, findings=60)
     picture = "data:image/jpeg;base64," + "A" * 50_000

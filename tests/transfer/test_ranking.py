@@ -268,7 +268,7 @@ def test_unknown_names_are_told_together(digits: Path) -> None:
 
 def test_all_wrong_settings_are_told_together(digits: Path) -> None:
     wrong: dict[str, Any] = {
-        "size": 3,
+        "size": 0,
         "seed": -1,
         "limit": 0,
         "time_limit": -1,

@@ -231,6 +231,7 @@ PARTS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 def _load_transformers(module: Any, state: "State") -> "Module":
     """Through the library, whose releases rename modules and translate the names of older files."""
     import torch
+    from transformers import PreTrainedModel
 
     with _quiet_transformers():
         loaded, told = type(module).from_pretrained(
@@ -246,7 +247,9 @@ def _load_transformers(module: Any, state: "State") -> "Module":
         f"{n}: {tuple(theirs)} for {tuple(ours)}" for n, theirs, ours in told["mismatched_keys"]
     ]
     refuse_mismatch(module, set(told["missing_keys"]), set(told["unexpected_keys"]), shapes)
-    loaded.loss_function = None  # tracing reads it, and the library would warn that there is none
+    for part in loaded.modules():
+        if isinstance(part, PreTrainedModel):
+            part.loss_function = None  # tracing reads it, and would warn that there is none
     return loaded
 
 
