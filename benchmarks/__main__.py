@@ -58,6 +58,7 @@ BENCHMARKS = (
     Benchmark("spoken_digits", "spoken_digits.py", "{fsdd}"),
     Benchmark("banking77", "banking77.py", "{banking77}"),
     Benchmark("text_features", "text_features.py", "{banking77}"),
+    Benchmark("cells", "cells.py", "--bccd {bccd} --work {work}"),
     Benchmark("pretrained_check", "pretrained_check.py", "{imagenet}"),
     Benchmark("guard", "guard.py", "--clothing {clothing} --bccd {bccd} --work {work}"),
     Benchmark("norm_trap", "norm_trap.py", "--work {work}"),

@@ -46,6 +46,11 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "weight_decay": st.none() | st.floats(0, 10),
     "average": st.none() | st.floats(0, 1),
     "log": names,
+    "at": st.none() | texts,
+    "positive": st.none() | texts,
+    "modality": st.none() | texts,
+    "window": st.none() | st.sampled_from(["file", "full", "percentile", "40,400"]),
+    "patients": st.none() | st.just("shared"),
     "coverage": st.floats(0, 1, exclude_min=True, exclude_max=True),
     "resamples": st.integers(100, 10**6),
 }
@@ -101,6 +106,9 @@ WRONG: dict[str, list[Any]] = {
     "weight_decay": [-0.1, 11, "0.1", True],
     "average": [-0.1, 1.1, "0.1", True],
     "log": [3, [None], ","],
+    **{name: [3, ["sgd"], "\ud800"] for name in ("at", "positive", "modality")},
+    "window": [3, "bone", "40", "40,0", "\ud800"],
+    "patients": [3, "apart", "\ud800"],
     "coverage": [0, 1, 1.5, "0.9", None, float("nan"), True],
     "resamples": [99, 1000.0, "many", None, True],
 }

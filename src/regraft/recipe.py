@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from regraft.errors import UsageError
+from regraft.modalities.windows import window_mistake
 
 UNITS = {
     **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds"), 1),
@@ -25,7 +26,7 @@ TRAINING_TEXTS = (
 )
 TEXTS = (
     *("source", "root", "label", "path_column", "text", "group", "split", "engine"),
-    *("at", "positive"),
+    *("at", "positive", "modality"),
     *TRAINING_TEXTS,
 )
 LISTS = ("backbone", "views", "licence", "strategy", "log")
@@ -40,6 +41,7 @@ TRAINING_NUMBERS = {
     "frozen": (0, 1),
 }
 WHOLE_NUMBERS = {"steps": 1, "batch": 1, "micro_batch": 1, "workers": 0, "patience": 0}  # the least
+SHARED = "shared"  # patients
 FIND = "find"  # a rate that a sweep finds
 
 
@@ -71,6 +73,10 @@ class Recipe:
     coverage     share of conformal sets that hold the truth
     resamples    of the bootstrap
     at           operating point, such as ``sensitivity>=0.95``; None: the most probable class
+    window       of medical and 16-bit pictures: which values become black and white, ``file``,
+                 ``percentile``, ``full`` or a centre and a width, ``40,400``; None: file
+    modality     kind of data, such as ``volume``; None: that of most files, by their endings
+    patients     ``shared``: a given split may tear a patient's medical files apart; None: refused
     positive     class that the operating point and the decision curve are about; None: of two
                  classes the second
     """
@@ -115,6 +121,9 @@ class Recipe:
     log: tuple[str, ...] = ()
     coverage: float = 0.9
     resamples: int = 1000
+    window: str | None = None
+    modality: str | None = None
+    patients: str | None = None
     at: str | None = None
     positive: str | None = None
 
@@ -142,6 +151,10 @@ class Recipe:
             yield f"coverage: expected a share between 0 and 1, got {self.coverage!r}"
         if not _is_whole(self.resamples) or self.resamples < 100:
             yield f"resamples: expected 100 or more, got {self.resamples!r}"
+        if self.window is not None and (wrong := window_mistake(self.window)):
+            yield wrong
+        if self.patients not in (None, SHARED):
+            yield f"patients: expected {SHARED!r} or nothing, got {self.patients!r}"
         yield from self._wrong_parts()
         yield from self._wrong_training()
 

@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import soundfile
@@ -61,8 +62,16 @@ def text(seed: int) -> bytes:
     return " ".join(f"wörd{w}" for w in words).encode()
 
 
+def volume(seed: int) -> bytes:
+    voxels = np.random.default_rng(seed).integers(0, 900, (20, 24, 16), dtype=np.int16)
+    found: bytes = nibabel.Nifti1Image(voxels, np.diag([1.0, 1.0, 2.0, 1.0])).to_bytes()
+    return found
+
+
 # Modality → a whole file of it, another one for another seed.
-MADE: dict[str, Callable[[int], bytes]] = {"image": picture, "audio": recording, "text": text}
+MADE: dict[str, Callable[[int], bytes]] = {
+    **{"image": picture, "audio": recording, "text": text, "volume": volume}
+}
 
 kinds = pytest.mark.parametrize("name", MODALITIES)
 

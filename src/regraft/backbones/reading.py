@@ -14,7 +14,9 @@ from typing import TypeVar
 from regraft.backbones.engines import lanes
 from regraft.backbones.store import Verdict
 from regraft.data.inline import inline_bytes
+from regraft.errors import Unreadable
 from regraft.modalities.base import MOST_BYTES
+from regraft.modalities.series import pieces
 from regraft.progress import Progress, Quiet
 
 PIECE = 2**20  # bytes
@@ -117,6 +119,10 @@ def _read(path: Path, take: Callable[[bytes], object]) -> Verdict | None:
         return None
     try:
         seen = os.stat(path)
+        if stat.S_ISDIR(seen.st_mode):
+            for piece in pieces(path, MOST_BYTES):
+                take(piece)
+            return None
         if (refused := _refusal(seen)) is not None:
             return refused
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -127,6 +133,8 @@ def _read(path: Path, take: Callable[[bytes], object]) -> Verdict | None:
             take(piece)
         finally:
             os.close(descriptor)
+    except Unreadable as error:
+        return Verdict(error.kind, error.reason)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         return Verdict("no-access", f"it cannot be read: {getattr(error, 'strerror', '') or error}")
     return None

@@ -10,13 +10,16 @@ from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import (
     Engine,
     Group,
+    Kind,
     Label,
     PathColumn,
+    Patients,
     Root,
     Size,
     Source,
     SplitColumn,
     Text,
+    Window,
     columns,
     given,
     network_names,
@@ -73,12 +76,16 @@ def compare(
     text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
+    modality: Kind = None,
+    window: Window = None,
+    patients: Patients = None,
     **training: Any,
 ) -> Reply:
     """Train by several strategies on the same examples and show them side by side."""
     import regraft
 
     settings = columns(label, group, path_column, text, split_column, root) | training
+    settings |= {"modality": modality, "window": window, "patients": patients}
     network = {"backbone": backbone, "size": size, "engine": engine, "budget": budget}
     asked: dict[str, Any] = {
         "strategies": several(strategies),

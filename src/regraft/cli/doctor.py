@@ -10,6 +10,7 @@ from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import (
     Engine,
     Group,
+    Kind,
     Label,
     PathColumn,
     Root,
@@ -73,6 +74,7 @@ def doctor(
     text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
+    modality: Kind = None,
 ) -> Reply:
     """Find unreadable files, copies, leaks and doubtful labels."""
     import regraft
@@ -86,7 +88,7 @@ def doctor(
         source,
         look_for_label_errors=not no_label_errors,
         progress=voice.progress,
-        **given(**told, **network),
+        **given(**told, **network, modality=modality),
     )
     _show(voice, found)
     written = _written(found, report, csv, manifest)

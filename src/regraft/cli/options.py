@@ -47,6 +47,31 @@ Root = Annotated[
         metavar="FOLDER", help="Folder that a manifest's files are in; by default its own."
     ),
 ]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        "--modality",
+        metavar="KIND",
+        help="Kind of data: image, text, audio, volume; by default what most files are by their "
+        "endings. volume: a folder of DICOM slices is one example, a TIFF file its pages.",
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WINDOW",
+        help="Of medical and 16-bit pictures, which values become black and white: file (the "
+        "default), percentile, full, or centre,width such as 40,400.",
+    ),
+]
+Patients = Annotated[
+    str | None,
+    typer.Option(
+        metavar="shared",
+        help="shared: a given split may have a patient's medical files in several parts; refused "
+        "by default.",
+    ),
+]
 At = Annotated[
     str | None,
     typer.Option(

@@ -10,6 +10,7 @@ from regraft.cli.options import (
     Backbones,
     Engine,
     Group,
+    Kind,
     Label,
     Licences,
     PathColumn,
@@ -56,6 +57,7 @@ def rank(
     text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
+    modality: Kind = None,
 ) -> Reply:
     """Rank pretrained networks by how well they suit your pictures."""
     wanted = given(
@@ -71,7 +73,8 @@ def rank(
     import regraft
     from regraft.data.sources import load
 
-    data = load(source, **columns(label, group, path_column, text, split_column, root))
+    told = columns(label, group, path_column, text, split_column, root)
+    data = load(source, modality=modality, **told)
     found = regraft.rank(data, include_missing=include_missing, progress=voice.progress, **wanted)
     best = found.best
     voice.print(found.table())

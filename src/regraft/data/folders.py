@@ -1,12 +1,13 @@
 """Folders as a source: one sub-folder per class, with or without train/validation/test above."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from regraft.data.dataset import PART_OF, Dataset, listed, natural_key
 from regraft.data.findings import Finding
+from regraft.data.paths import ending
 from regraft.errors import DataError
 
 # What operating systems leave behind, case aside; names that begin with a dot are hidden anyway.
@@ -81,7 +82,7 @@ class _Walk:
         if entry.is_dir():
             return "link-loop" if self._is_read_already(real, link, trail) else None
         # A pipe or a device with the name of a picture must not be opened.
-        known = os.path.splitext(name)[1].lower().lstrip(".") in self.extensions
+        known = ending(name) in self.extensions
         return None if known and entry.is_file() else "other-files"
 
     def _is_read_already(self, real: str, link: bool, trail: tuple[str, ...]) -> bool:
@@ -120,10 +121,21 @@ def names(root: Path, extensions: Collection[str]) -> list[str]:
     return walk.files
 
 
-def read(root: Path, extensions: Collection[str], modality: str) -> Dataset:
+Join = Callable[[str, list[str]], list[str]]
+
+
+def each_by_itself(root: str, files: list[str]) -> list[str]:
+    """Every file is an example."""
+    return files
+
+
+def read(
+    root: Path, extensions: Collection[str], modality: str, join: Join = each_by_itself
+) -> Dataset:
     """The examples of a folder; the first folder below the root (or the part) is the class.
 
     extensions  lower-case endings, without the dot, of the files that are examples
+    join        (root, names of files) → names of examples: folders in place of the files in them
 
     Files that lie in no class folder are unlabelled. Links that stay inside the root are followed
     once; others are refused, by name. Raises DataError when there is no example or when train and
@@ -133,12 +145,12 @@ def read(root: Path, extensions: Collection[str], modality: str) -> Dataset:
     walk.run()
     if not walk.files:
         raise DataError(_nothing(root, walk))
-    files = sorted(walk.files)
+    files = sorted(join(walk.root, walk.files))
     depth = 1 if _has_parts(root, files, walk.folders) else 0
     steps = [name.split("/") for name in files]
     columns: dict[str, list[str | None]] = {
         "id": [*files],
-        "path": [os.path.join(walk.root, name) for name in files],
+        "path": [os.path.normpath(os.path.join(walk.root, name)) for name in files],
         "label": [s[depth] if len(s) > depth + 1 else None for s in steps],
         "split": [PART_OF[s[0].casefold()] if depth else None for s in steps],
     }

@@ -8,6 +8,9 @@ from a manifest's column of paths.
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
+from regraft.modalities.base import MOST_BYTES
+from regraft.modalities.series import pieces
+
 SCHEME = "data:,"
 
 
@@ -29,6 +32,10 @@ def inline_text(path: str) -> str | None:
 
 
 def contents(path: str | Path) -> bytes:
-    """The bytes of an example, wherever they are. Raises OSError."""
-    found = inline_bytes(path)
-    return Path(path).read_bytes() if found is None else found
+    """The bytes of an example, wherever they are.
+
+    Raises OSError; Unreadable for a folder that is no series.
+    """
+    if (found := inline_bytes(path)) is not None:
+        return found
+    return b"".join(pieces(path, MOST_BYTES)) if Path(path).is_dir() else Path(path).read_bytes()

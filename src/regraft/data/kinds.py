@@ -140,6 +140,13 @@ ODDITIES = (
 )
 
 
+VOLUME_ODDITIES = (
+    _Oddity("odd-size", _small, f"under {SMALL} voxels across, much smaller than the rest"),
+    _Oddity("odd-size", _outlying, "of a size far from that of the rest"),
+    _Oddity("animated", _animated, "of several moments: only the first is looked at"),
+)
+
+
 SOUND_ODDITIES = (
     _Oddity("silent", _silent, "without any sound", "warning"),
     _Oddity("odd-size", _brief, f"shorter than {BRIEF} ms", "warning"),
@@ -214,6 +221,9 @@ STORED = "stored as {} where most are {}; all are turned into "
 PICTURES = ExampleKind(ODDITIES, "picture", f"{STORED}RGB", _alike_pictures, _ways)
 KINDS_OF: Mapping[str, ExampleKind] = {
     "image": PICTURES,
+    "volume": ExampleKind(
+        VOLUME_ODDITIES, "volume", f"{STORED}grey slices", _alike_pictures, _ways
+    ),
     "audio": ExampleKind(
         SOUND_ODDITIES, "recording", f"{STORED}16 kHz mono", _alike_pictures, _ways_of_sounds
     ),

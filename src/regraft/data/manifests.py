@@ -22,6 +22,7 @@ from regraft.data.findings import Finding
 from regraft.data.inline import inlined
 from regraft.data.paths import inside
 from regraft.errors import DataError, UsageError
+from regraft.modalities.series import slices_of
 
 # Column names that need no option, case and blanks around them aside; option → names.
 GUESSES = {
@@ -235,7 +236,7 @@ def _require_file(name: str, path: str) -> None:
         mode = os.stat(path).st_mode
     except OSError as error:
         raise DataError(f"{name!r} cannot be found at {path} ({error.strerror})") from None
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(mode) and not (stat.S_ISDIR(mode) and slices_of(path)):
         raise DataError(f"{name!r} is not a file")
 
 

@@ -12,6 +12,16 @@ MAX_NAME = 4096 - 1  # bytes in all
 DRIVE = re.compile(r"[A-Za-z]:")
 
 
+DOUBLE = ("nii.gz",)  # endings of two parts
+
+
+def ending(name: str) -> str:
+    """The lower-case ending of a file's name, without the dot; ``nii.gz`` is one."""
+    plain = name.lower()
+    double = next((e for e in DOUBLE if plain.endswith(f".{e}")), None)
+    return double or os.path.splitext(plain)[1][1:]
+
+
 def inside(root: Path, name: str) -> Path:
     """The path ``root / name``, checked to lie below `root` even after links are followed.
 

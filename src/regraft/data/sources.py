@@ -18,6 +18,8 @@ import polars as pl
 from regraft.data import folders, manifests
 from regraft.data.dataset import PART_OF, Dataset, listed
 from regraft.data.findings import Finding
+from regraft.data.paths import ending
+from regraft.data.series import joined_series
 from regraft.errors import DataError, RegraftError, UsageError
 
 # Endings of the files in a folder that are examples, by modality. A file that is named one by one
@@ -30,7 +32,10 @@ EXTENSIONS: dict[str, frozenset[str]] = {
     ),
     "text": frozenset({"md", "text", "txt"}),
     "audio": frozenset({"aif", "aiff", "au", "flac", "mp3", "oga", "ogg", "opus", "wav"}),
+    "volume": frozenset({"dcm", "dicom", "nii", "nii.gz", "tif", "tiff"}),
 }
+# Modalities of which a folder of files may be one example.
+JOINED: dict[str, folders.Join] = {"volume": joined_series}
 USUAL = "image"  # where no name tells
 
 ENTRY_POINTS = "regraft.data_sources"
@@ -112,7 +117,7 @@ def load(
 
 def modality_of(names: Iterable[str]) -> str:
     """The modality that most files are of, by their endings."""
-    counts = Counter(os.path.splitext(name)[1][1:].lower() for name in names)
+    counts = Counter(map(ending, names))
     found = {m: sum(counts[e] for e in endings) for m, endings in EXTENSIONS.items()}
     most = max(found.values())
     return USUAL if found[USUAL] == most else max(found, key=lambda name: found[name])
@@ -219,7 +224,7 @@ def _is_folder_of_manifests(source: Any, options: Options) -> bool:
 
 
 def _is_file(source: Any, options: Options) -> bool:
-    return _kind(source) == stat.S_IFREG and _ending(source)[1:] in options.extensions
+    return _kind(source) == stat.S_IFREG and ending(source) in options.extensions
 
 
 def _is_list(source: Any, options: Options) -> bool:
@@ -232,7 +237,8 @@ def _read_dataset(source: Any, options: Options) -> Dataset:
 
 def _read_folder(source: Any, options: Options) -> Dataset:
     kind = options.modality or modality_of(folders.names(Path(source), options.extensions))
-    return folders.read(Path(source), EXTENSIONS[kind], kind)
+    join = JOINED.get(kind, folders.each_by_itself)
+    return folders.read(Path(source), EXTENSIONS[kind], kind, join)
 
 
 def _read_manifest(source: Any, options: Options) -> Dataset:

@@ -5,6 +5,7 @@ facts   Facts: what one look at an example tells
 image   pictures
 audio   recordings, as samples or log-mel pictures
 text    texts
+volume  volumes: NIfTI, DICOM series
 """
 
 from regraft.errors import UsageError
@@ -15,6 +16,7 @@ MODALITIES = {
     "image": "regraft.modalities.image",
     "audio": "regraft.modalities.audio",
     "text": "regraft.modalities.text",
+    "volume": "regraft.modalities.volume",
 }
 
 

@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from math import gcd
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +66,7 @@ class AudioModality:
     extensions = frozenset({"wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au"})
     inputs: tuple[str, ...] = ("picture", "sound")
     views: tuple[str, ...] = ("centre",)
+    view_sets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     sayable = False
     plainly = ("log-mel statistics", f"ridge on mean and deviation of {THUMB} bands")
     baseline = "ridge"

@@ -1,5 +1,6 @@
 """What every kind of data offers to the stages that do not know which kind it is."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -32,6 +33,7 @@ class Modality(Protocol):
     inputs      what examples can be turned into for a network, the usual one first: keys of
                 `spec.UNITS`
     views       ways of looking at an example; the first is the usual one
+    view_sets   sets of views worth a comparison with one view, by what a person calls them
     sayable     whether an example can be given by what it says, in place of a file's name
     plainly     how a baseline on the vectors of `plain` is called, and what it is
     baseline    what reads these vectors: a key of `transfer.baselines.BASELINES`
@@ -43,6 +45,7 @@ class Modality(Protocol):
     extensions: frozenset[str]
     inputs: tuple[str, ...]
     views: tuple[str, ...]
+    view_sets: Mapping[str, tuple[str, ...]]
     sayable: bool
     plainly: tuple[str, str]
     baseline: str

@@ -7,6 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 THUMB = 32  # side of the fingerprint picture, pixels
+# Modes of more than 8 bits, as decoders name them.
+DEEP = frozenset(
+    {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
+    | {"int16", "uint16", "int32", "uint32", "float32", "float64"}
+)
 MEDICAL = frozenset({"DICOM", "NIfTI"})  # formats that hold medical pictures
 
 
@@ -37,6 +42,11 @@ class Facts:
     def medical(self) -> bool:
         """Whether it is of a format that medicine uses."""
         return self.format in MEDICAL
+
+    @property
+    def deep(self) -> bool:
+        """Whether it holds more than the 8 bits that are shown, so that a window matters."""
+        return self.medical or self.mode in DEEP
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the thumb, as plain data."""

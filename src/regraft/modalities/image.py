@@ -7,7 +7,8 @@ that every engine has it inside.
 import base64
 import io
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from PIL import __version__ as pillow_version
 from regraft.errors import MissingExtra, Unreadable, UsageError
 from regraft.modalities import dicom
 from regraft.modalities.base import MOST_BYTES, Decoded
+from regraft.modalities.deep import DEEP, Conversion
 from regraft.modalities.facts import THUMB, Facts
 from regraft.modalities.spec import InputSpec
+from regraft.modalities.windows import FILE
 
 if TYPE_CHECKING:
     from regraft.modalities.augment import Augmentations
@@ -73,6 +76,9 @@ class ImageModality:
     )
     inputs: tuple[str, ...] = ("picture",)
     views: tuple[str, ...] = ("centre", "whole-mirrored")
+    view_sets: Mapping[str, tuple[str, ...]] = MappingProxyType(
+        {"centre and the whole picture mirrored": views}
+    )
     sayable = False
     plainly = ("raw pixels", f"ridge on {PLAIN} × {PLAIN} pixels")
     baseline = "ridge"
@@ -92,9 +98,12 @@ class ImageModality:
         ...), no-memory.
         """
         need = LOOK if spec is None else int(np.ceil(spec.size / spec.crop_fraction))
-        _refuse_by_size(data, file)
+        window = FILE if spec is None else spec.window
+        refuse_by_size(data, file)
         try:
-            return _of_dicom(data, file) if dicom.is_dicom(data) else _decode(data, file, need)
+            if dicom.is_dicom(data):
+                return _of_dicom(data, file, window)
+            return _decode(data, file, need, window)
         except (Unreadable, MissingExtra):
             raise
         except UnidentifiedImageError:
@@ -161,7 +170,7 @@ class ImageModality:
 MODALITY = ImageModality()
 
 
-def _refuse_by_size(data: bytes, file: str) -> None:
+def refuse_by_size(data: bytes, file: str) -> None:
     if not data:
         raise Unreadable(file, "empty", "the file is empty (0 bytes)")
     if len(data) > MOST_BYTES:
@@ -187,7 +196,21 @@ class _Costly(Exception):
     """Decoding would take too much time or memory."""
 
 
-def _decode(data: bytes, file: str, need: int) -> Decoded:
+def pages(data: bytes, file: str, most: int) -> Iterator[npt.NDArray[Any]]:
+    """The pages of a TIFF file as they are stored, grey or colour, at most so many.
+
+    Raises Unreadable, and nearly anything on damaged bytes.
+    """
+    with Image.open(_Pieces(data), formats=("TIFF",)) as picture:
+        if (frames := int(getattr(picture, "n_frames", 1))) > most:
+            raise Unreadable(file, "bomb", f"{frames:,} pages; more than {most:,} are refused")
+        for page in range(frames):
+            picture.seek(page)
+            _refuse_costly(picture, data, file)
+            yield np.asarray(picture)
+
+
+def _decode(data: bytes, file: str, need: int, window: str) -> Decoded:
     with Image.open(_Pieces(data), formats=FORMATS) as picture:
         _refuse_costly(picture, data, file)
         _compare_checksums(data, picture)
@@ -198,7 +221,7 @@ def _decode(data: bytes, file: str, need: int) -> Decoded:
         picture.draft("RGB", (need, need))
         picture.load()
         turn = _orientation(picture)  # not `told`: the TIFF decoder has turned the picture already
-        rgb = _to_rgb(picture, file)
+        rgb = _to_rgb(picture, file, window)
     del picture  # frees its pixels before the next copy is made
     if turn in SIDEWAYS:
         width, height = height, width
@@ -207,8 +230,8 @@ def _decode(data: bytes, file: str, need: int) -> Decoded:
     return Decoded(upright, Facts(width, height, mode, form, told, frames, thumb))
 
 
-def _of_dicom(data: bytes, file: str) -> Decoded:
-    found = dicom.read(data, file, MOST_PIXELS)
+def _of_dicom(data: bytes, file: str, window: str) -> Decoded:
+    found = dicom.read(data, file, MOST_PIXELS, window)
     thumb = np.asarray(found.picture.resize((THUMB, THUMB), Image.Resampling.BOX))
     size = found.picture.size
     facts = Facts(*size, found.mode, "DICOM", 1, found.frames, thumb, found.group)
@@ -255,9 +278,9 @@ def _orientation(picture: Image.Image) -> int:
     return found if 1 <= found <= 8 else 1
 
 
-def _to_rgb(picture: Image.Image, file: str) -> Image.Image:
+def _to_rgb(picture: Image.Image, file: str, window: str) -> Image.Image:
     """RGB in strips, so that a large picture needs little more memory than it fills itself."""
-    if (convert := _conversion(picture, file)) is None:
+    if (convert := _conversion(picture, file, window)) is None:
         return picture
     (width, height), rows = picture.size, max(1, STRIP // picture.width)
     if height <= rows:
@@ -269,13 +292,10 @@ def _to_rgb(picture: Image.Image, file: str) -> Image.Image:
     return out
 
 
-Conversion = Callable[[Image.Image], Image.Image]
-
-
-def _conversion(picture: Image.Image, file: str) -> Conversion | None:
+def _conversion(picture: Image.Image, file: str, window: str) -> Conversion | None:
     """What makes RGB of each strip of the picture; None where it is RGB."""
     if picture.mode in DEEP:
-        return DEEP[picture.mode](picture, file)
+        return DEEP[picture.mode](picture, file, window)
     if picture.has_transparency_data:
         return _on_white
     return None if picture.mode == "RGB" else _plainly
@@ -288,43 +308,6 @@ def _plainly(strip: Image.Image) -> Image.Image:
 def _on_white(strip: Image.Image) -> Image.Image:
     white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, strip.convert("RGBA")).convert("RGB")
-
-
-def _from_16_bit(picture: Image.Image, file: str) -> Conversion:
-    """The high byte of 16-bit grey; 32-bit integers that hold more than 16 bits are refused."""
-
-    def convert(strip: Image.Image) -> Image.Image:
-        values = np.asarray(strip)
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high > 65535:
-            reason = f"integer grey values from {low} to {high}; expected 0 to 65535"
-            raise Unreadable(file, "odd-values", reason)
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-
-    return convert
-
-
-def _from_float(picture: Image.Image, file: str) -> Conversion:
-    """Floating-point grey in [0, 1] or [0, 255]: the largest value of the picture tells which."""
-    low, high = (float(v) for v in picture.getextrema())  # type: ignore[arg-type]
-    if low < 0 or high > 255:
-        reason = f"float grey values from {low:g} to {high:g}; expected 0 to 1 or 0 to 255"
-        raise Unreadable(file, "odd-values", reason)
-
-    def convert(strip: Image.Image) -> Image.Image:
-        values = np.asarray(strip)
-        if not np.isfinite(values).all():
-            raise Unreadable(file, "odd-values", "the pixels hold NaN or infinity")
-        scaled = np.round(values * (255 if high <= 1 else 1))
-        return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
-
-    return convert
-
-
-DEEP: Mapping[str, Callable[[Image.Image, str], Conversion]] = {
-    **dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N", "I"), _from_16_bit),
-    "F": _from_float,
-}
 
 
 def _not_an_image(data: bytes) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from regraft.errors import UsageError
+from regraft.modalities.windows import FILE, window_mistake
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 FITS = ("crop", "squash", "pad")
@@ -85,6 +86,8 @@ class InputSpec:
     mean, std      per channel (R, G, B), on pixel values in [0, 1]
     reads          a key of UNITS: what an example is turned into
     hears          of a network that reads sound, what it makes of it; else None
+    window         of medical and 16-bit pictures: which values become black and white, see
+                   `modalities.windows`
     """
 
     size: int = 224
@@ -96,6 +99,7 @@ class InputSpec:
     views: tuple[str, ...] = ("centre",)
     reads: str = "picture"
     hears: Hearing | None = None
+    window: str = FILE
 
     def __post_init__(self) -> None:
         for name in ("mean", "std", "views"):
@@ -127,6 +131,8 @@ class InputSpec:
             yield f"hears: goes with reads: sound, and with nothing else; reads: {self.reads!r}"
         elif self.hears is not None:
             yield from self.hears.mistakes()
+        if wrong := window_mistake(self.window):
+            yield wrong
 
     def _wrong_size(self) -> Iterator[str]:
         sign, least, most, _ = UNITS.get(self.reads, UNITS["picture"])
@@ -142,9 +148,17 @@ class InputSpec:
         """The same spec at another size; None leaves it as it is."""
         return self if size is None else replace(self, size=size)
 
+    def of(self, other: Self) -> Self:
+        """Another network's own spec, for the same views of whole examples in the same window."""
+        return replace(other, crop_fraction=1.0, views=self.views, window=self.window)
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, also after a way through JSON; `from_dict` reads it."""
-        return {k: v for k, v in asdict(self).items() if k != "hears" or v is not None}
+        """As plain data, also after a way through JSON; `from_dict` reads it.
+
+        What is as usual for most is left out: features and bundles of before do not have it.
+        """
+        usual = {"hears": None, "window": FILE}
+        return {k: v for k, v in asdict(self).items() if k not in usual or v != usual[k]}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:

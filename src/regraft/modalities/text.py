@@ -9,7 +9,9 @@ import re
 import textwrap
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +47,7 @@ class TextModality:
     extensions = frozenset({"txt", "text", "md"})
     inputs: tuple[str, ...] = ("text",)
     views: tuple[str, ...] = ("centre",)
+    view_sets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     sayable = True
     plainly = ("word counts", "ridge on words and pairs of words, rare ones counting more (TF-IDF)")
     baseline = "tf-idf"

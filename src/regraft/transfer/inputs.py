@@ -1,6 +1,6 @@
 """Which networks, at which size, by which views: what is tried first, what is compared with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -11,6 +11,7 @@ from regraft.modalities.spec import InputSpec
 from regraft.recipe import Recipe
 
 MIRRORED = ("centre", "whole-mirrored")
+USUAL_SETS = {"centre and the whole picture mirrored": MIRRORED}
 SMALL = 128  # pixels: the first size for pictures that are far smaller than the network's own input
 TINY = 96
 
@@ -126,7 +127,7 @@ def first_input(row: CatalogRow, recipe: Recipe, sizes: Sequence[int]) -> Choice
     and objects appear larger than in training (Touvron et al. 2019, 1906.06423).
     """
     reasons: dict[str, str] = {}
-    spec = replace(row.spec, crop_fraction=1.0)
+    spec = replace(row.spec, crop_fraction=1.0, window=recipe.window or row.spec.window)
     if recipe.views:
         spec = replace(spec, views=recipe.views)
     if recipe.size is not None:
@@ -140,20 +141,24 @@ def first_input(row: CatalogRow, recipe: Recipe, sizes: Sequence[int]) -> Choice
 
 
 def candidates(
-    row: CatalogRow, first: InputSpec, recipe: Recipe, views: Sequence[str] = MIRRORED
+    row: CatalogRow,
+    first: InputSpec,
+    recipe: Recipe,
+    views: Mapping[str, Sequence[str]] = USUAL_SETS,
 ) -> list[Choice]:
     """Other inputs that are worth a comparison with the first; nothing that the user has set.
 
-    views  that the modality offers
+    views  sets of them that are worth it, by what they are called; see `Modality.view_sets`
     """
     found = []
     if recipe.size is None and first.size < row.spec.size:
         for size in {fitting(row, TINY), row.spec.size} - {first.size}:
             why = f"{first.at(size).told}: the least leave-one-out error of the sizes tried"
             found.append(Choice(first.at(size), {"size": why}))
-    elif not recipe.views and first.size >= row.spec.size and len(views) > 1:
-        why = "centre and the whole picture mirrored: a lower leave-one-out error than one view"
-        found.append(Choice(replace(first, views=tuple(views)), {"views": why}))
+    if not recipe.views and (first.size >= row.spec.size or len(views) > 1):
+        for name, some in views.items():
+            why = f"{name}: a lower leave-one-out error than one view"
+            found.append(Choice(replace(first, views=tuple(some)), {"views": why}))
     return sorted(found, key=lambda choice: choice.spec.size)
 
 

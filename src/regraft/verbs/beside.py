@@ -34,7 +34,7 @@ def beside(row: CatalogRow, first: Extractor, recipe: Recipe, sizes: Sequence[in
     if row.spec.reads != first.spec.reads:
         return first_input(row, recipe, sizes).spec
     size = None if first.spec.size == first.row.spec.size else fitting(row, first.spec.size)
-    return replace(row.spec.at(size), crop_fraction=1.0, views=first.spec.views)
+    return first.spec.of(row.spec.at(size))
 
 
 def trainable(row: CatalogRow, recipe: Recipe) -> bool:

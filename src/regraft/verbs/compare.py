@@ -206,7 +206,7 @@ class _Comparison:
         """The examples by name; what cannot be obeyed is refused before any is opened."""
         r = self.recipe
         columns = {name: getattr(r, name) for name in ("label", "path_column", "text", "group")}
-        listed = load(source, split=r.split, root=r.root, **columns)
+        listed = load(source, split=r.split, root=r.root, modality=r.modality, **columns)
         check_learnable(listed)
         self.kind = modality(listed.modality)
         self.row = networks(r, self.kind.views, self.kind.inputs)[0]

@@ -29,7 +29,7 @@ from regraft.data.findings import Finding
 from regraft.data.inspection import FEW, Groups, inspect
 from regraft.data.sources import load
 from regraft.errors import DataError, UsageError
-from regraft.modalities import modality
+from regraft.modalities import modality as kind_of_data
 from regraft.modalities.base import Modality
 from regraft.modalities.facts import Facts
 from regraft.progress import Progress
@@ -152,6 +152,7 @@ def doctor(
     group: str | None = None,
     split: str | None = None,
     root: str | Path | None = None,
+    modality: str | None = None,
     backbone: str | None = None,
     size: int | None = None,
     engine: str | None = None,
@@ -165,6 +166,7 @@ def doctor(
     data            a Dataset, or a source as for `regraft.load`
     label, path_column, text, group, split  columns of a manifest
     root            folder that a manifest's files are in; None: the manifest's own
+    modality        kind of data, such as ``volume``; None: that of most files, by their endings
     backbone, size, engine  of the frozen network that checks the labels; None: the default network,
                     SIZE pixels (texts: tokens) or the next size that it reads, the fastest engine.
                     Where examples can be read in several ways (recordings: as a picture and as
@@ -177,18 +179,13 @@ def doctor(
     asked = {"backbone": backbone, "size": size, "engine": engine}
     if not look_for_label_errors and (unused := [k for k, v in asked.items() if v is not None]):
         raise UsageError(*(f"{k}: has no use with look_for_label_errors=False" for k in unused))
-    columns: dict[str, Any] = {
-        "label": label,
-        "path_column": path_column,
-        "text": text,
-        "group": group,
-        "split": split,
-    }
-    dataset = load(data, root=root, **columns)
+    columns: dict[str, Any] = {"label": label, "path_column": path_column, "text": text}
+    columns |= {"group": group, "split": split}
+    dataset = load(data, root=root, modality=modality, **columns)
     if not len(dataset):
         raise DataError("there are no examples")
     checks = look_for_label_errors and len(_checkable(dataset)) > 1
-    kind, files = modality(dataset.modality), dataset.table["path"].to_list()
+    kind, files = kind_of_data(dataset.modality), dataset.table["path"].to_list()
     networks = _extractors(kind, backbone, size, engine) if checks else [None]
     opened = store or Store()
     try:

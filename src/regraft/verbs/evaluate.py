@@ -14,7 +14,7 @@ from regraft.backbones.features import Pass
 from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset, listed
 from regraft.data.findings import Finding
-from regraft.data.sources import load
+from regraft.data.sources import EXTENSIONS, load
 from regraft.errors import DataError, UsageError
 from regraft.evaluation.calibration import reliability
 from regraft.evaluation.intervals import Interval, bootstrap, bootstrap_per_class
@@ -77,7 +77,14 @@ def evaluate(
     """
     model = model if isinstance(model, Model) else Model.load(model)
     examples = _examples(
-        data, split, label=label, path_column=path_column, text=text, group=group, root=root
+        data,
+        split,
+        modality=_listed_as(model),
+        label=label,
+        path_column=path_column,
+        text=text,
+        group=group,
+        root=root,
     )
     examples = _same_classes(model, examples)
     chosen = positive_class(model.classes, positive, at)
@@ -118,6 +125,11 @@ def _not_learned(
 def short(sha: str) -> str:
     """A SHA-256 as bundles keep it of the examples learned from: 16 hex digits suffice."""
     return sha[:16]
+
+
+def _listed_as(model: Model) -> str | None:
+    """The kind of data that files are listed as; None for kinds that are not known by endings."""
+    return model.modality if model.modality in EXTENSIONS else None
 
 
 def _examples(data: Any, split: str | None, **columns: Any) -> Dataset:

@@ -193,7 +193,7 @@ class _Run:
         r = self.recipe
         columns = {name: getattr(r, name) for name in ("label", "path_column", "text", "group")}
         self.dataset: Dataset = self._timed(
-            "listing", load, source, split=r.split, root=r.root, **columns
+            "listing", load, source, split=r.split, root=r.root, modality=r.modality, **columns
         )
         check_learnable(self.dataset)
         self.kind = modality(self.dataset.modality)
@@ -262,7 +262,7 @@ class _Run:
             return kept_head(self.store, found, labels, widths=widths, **asked).error
 
         best, least = first, error(features_of(seen)[place], seen.widths)
-        for choice in candidates(first.row, first.spec, self.recipe, self.kind.views):
+        for choice in candidates(first.row, first.spec, self.recipe, self.kind.view_sets):
             other = at(first, choice.spec)
             if not self.forecast.affords(other.row, other.spec):
                 continue

@@ -13,10 +13,11 @@ from regraft.backbones.store import Store
 from regraft.data import sources
 from regraft.data.dataset import Dataset
 from regraft.data.inspection import inspect
+from regraft.data.patients import refuse_shared_patients
 from regraft.data.splits import audit, joined, split
-from regraft.modalities import modality
+from regraft.modalities import modality as kind_of_data
 from regraft.progress import Progress
-from regraft.recipe import Recipe
+from regraft.recipe import SHARED, Recipe
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def load(
     root: str | Path | None = None,
     parts: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
+    modality: str | None = None,
+    patients: str | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
 ) -> Dataset:
@@ -58,10 +61,12 @@ def load(
     label, path_column, text, group, split  columns of a manifest; plain names are recognised
     root         folder that a manifest's files are in; None: the manifest's own
     parts, seed  of the split, where none is given: stratified, groups and duplicates kept together
+    modality     kind of data, such as ``volume``; None: that of most files, by their endings
+    patients     ``shared``: a given split may tear a patient's medical files apart; None: refused
 
     Raises DataError or UsageError naming every file, row or parameter that is wrong.
     """
-    recipe = Recipe().changed(parts=tuple(parts), seed=seed)
+    recipe = Recipe().changed(parts=tuple(parts), seed=seed, patients=patients)
     columns: dict[str, Any] = {
         "label": label,
         "path_column": path_column,
@@ -69,11 +74,11 @@ def load(
         "group": group,
         "split": split,
     }
-    dataset = sources.load(source, root=root, **columns)
+    dataset = sources.load(source, root=root, modality=modality, **columns)
     opened = store or Store()
     try:
         files = dataset.table["path"].to_list()
-        seen = pass_over(files, modality(dataset.modality), opened, None, progress)
+        seen = pass_over(files, kind_of_data(dataset.modality), opened, None, progress)
     finally:
         if store is None:
             opened.close()
@@ -83,8 +88,11 @@ def load(
 def prepare(dataset: Dataset, seen: Pass, recipe: Recipe) -> Prepared:
     """Clean and split what was looked at; a split that was made before stays as it is.
 
-    Examples of which none has a label are not split: they are there to predict on.
+    Examples of which none has a label are not split: they are there to predict on. Raises DataError
+    where a given split shares a patient, unless the recipe allows it.
     """
+    if recipe.patients != SHARED:
+        refuse_shared_patients(dataset, seen.facts)
     found = inspect(dataset, seen.shas, seen.looks)
     if dataset.split_source == "made" or not len(found.dataset.labelled):
         return Prepared(found.dataset, found.together)

@@ -37,7 +37,7 @@ def record(
     return {
         "name": Path(recipe.source).name or data.root.name,
         "recipe": recipe.to_dict(),
-        "chosen": {**chosen, **_positive(recipe, data)},
+        "chosen": {**chosen, **_positive(recipe, data), **_window(recipe, best)},
         "split": {
             "source": data.split_source,
             "how": str(data.split_record.get("how", "as given")),
@@ -70,6 +70,13 @@ def summary(measured: Mapping[str, Any]) -> dict[str, Any]:
         for name, one in measured["metrics"].items()
     }
     return {"n": measured["split"]["n"], "metrics": metrics, "limits": measured["limits"]}
+
+
+def _window(recipe: Recipe, best: Rung) -> dict[str, str]:
+    """What became black and white in medical and 16-bit pictures, where that was not said."""
+    if recipe.window or not any(facts.deep for facts in best.seen.facts.values()):
+        return {}
+    return {"window": f"{best.extractors[0].spec.window}: as each file tells, else by its values"}
 
 
 def _network(one: Extractor) -> dict[str, Any]:
