@@ -22,6 +22,7 @@ PUBLIC = {
     "doctor": object,
     "evaluate": object,
     "fit": object,
+    "harden": object,
     "load": object,
     "predict": object,
     "predict_pretrained": object,

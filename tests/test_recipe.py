@@ -15,7 +15,8 @@ from regraft.recipe import Recipe, seconds
 texts = st.text(max_size=20)
 names = st.lists(st.text(min_size=1, max_size=12), max_size=3)
 shares = st.tuples(*[st.integers(0, 1000)] * 3).filter(lambda parts: parts[0] > 0)
-TEXTS = ("optimiser", "schedule", "loss", "augment", "sampling", "weights", "norm", "precision")
+TEXTS = ("optimiser", "schedule", "loss", "augment", "attack", "sampling", "weights")
+TEXTS += ("norm", "precision")
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "source": texts,
     "root": st.none() | texts,
@@ -38,7 +39,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "batch": st.none() | st.integers(1, 10**6),
     "rate": st.none() | st.floats(1e-9, 100) | st.just("find"),
     "clip": st.none() | st.floats(0, 1e9),
-    **dict.fromkeys(("warmup", "frozen"), st.none() | st.floats(0, 1)),
+    **dict.fromkeys(("warmup", "frozen", "wish"), st.none() | st.floats(0, 1)),
     "micro_batch": st.none() | st.integers(1, 10**6),
     **dict.fromkeys(("workers", "patience"), st.none() | st.integers(0, 10**6)),
     "compile": st.booleans(),
@@ -98,7 +99,7 @@ WRONG: dict[str, list[Any]] = {
     "batch": [0, 1.5, "8", True],
     "rate": [0, -1e-3, 101, "1e-3", "seek", True, float("inf")],
     "clip": [-1, "5", True, float("nan")],
-    **{name: [-0.1, 1.1, "0.1", True] for name in ("warmup", "frozen")},
+    **{name: [-0.1, 1.1, "0.1", True] for name in ("warmup", "frozen", "wish")},
     "micro_batch": [0, 1.5, "8", True],
     **{name: [-1, 1.5, "4", True] for name in ("workers", "patience")},
     "compile": [1, "yes", None],

@@ -20,7 +20,7 @@ SOURCE = ROOT / "src"
 # in it, unless a longer name has a row of its own; inside a row everything may import everything.
 # What has no row fails: a new folder states its arrows here first.
 CORE = ("errors", "storage", "progress", "recipe", "modalities", "data", "backbones", "tasks")
-VERBS = (*CORE, "evaluation", "transfer", "export", "model", "training")
+VERBS = (*CORE, "evaluation", "transfer", "export", "model", "training", "robustness")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "storage": ("errors",),
@@ -37,8 +37,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "evaluation": ("errors", "storage", "modalities", "data.findings"),
     "tasks": ("errors", "modalities", "data", "backbones", "evaluation"),
     "transfer": (*CORE, "evaluation"),
+    "robustness.attacks": ("errors",),
+    "robustness": (*CORE, "evaluation", "transfer", "export", "model"),
     "export": ("errors", "storage", "modalities", "data.paths", "backbones"),
-    "training": (*CORE, "evaluation", "transfer", "export"),
+    "training": (*CORE, "evaluation", "transfer", "export", "robustness.attacks"),
     "model": (*CORE, "evaluation", "transfer", "export"),
     "verbs": VERBS,
     "serve": ("errors", "storage", "progress", "modalities", "data.paths", "backbones", "export"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from regraft.verbs.doctor import doctor
     from regraft.verbs.evaluate import evaluate
     from regraft.verbs.fit import fit
+    from regraft.verbs.harden import harden
     from regraft.verbs.prepare import load
     from regraft.verbs.preview import preview
 
@@ -41,6 +42,7 @@ _PLACES = {
     "doctor": "regraft.verbs.doctor",
     "evaluate": "regraft.verbs.evaluate",
     "fit": "regraft.verbs.fit",
+    "harden": "regraft.verbs.harden",
     "load": "regraft.verbs.prepare",
     "predict": "regraft.model.predict",
     "predict_pretrained": "regraft.model.predict",
@@ -60,6 +62,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "fit",
+    "harden",
     "load",
     "predict",
     "predict_pretrained",

@@ -22,7 +22,8 @@ UNITS = {
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
 }
 TRAINING_TEXTS = (
-    *("optimiser", "schedule", "loss", "augment", "sampling", "weights", "norm", "precision"),
+    *("optimiser", "schedule", "loss", "augment", "attack", "sampling", "weights", "norm"),
+    "precision",
 )
 TEXTS = (
     *("source", "root", "label", "path_column", "text", "group", "split", "engine"),
@@ -39,6 +40,7 @@ TRAINING_NUMBERS = {
     "clip": (0, 1e9),
     "warmup": (0, 1),
     "frozen": (0, 1),
+    "wish": (0, 1),
 }
 WHOLE_NUMBERS = {"steps": 1, "batch": 1, "micro_batch": 1, "workers": 0, "patience": 0}  # the least
 SHARED = "shared"  # patients
@@ -62,9 +64,11 @@ class Recipe:
     budget       seconds of wall-clock time that may be used
     strategy     how to train beyond the probe, by name, one after the other; empty: chosen
     epochs, steps  how long to train, one of them; None: as long as the budget allows
-    batch, rate, optimiser, schedule, loss, augment, sampling, weights, norm, weight_decay,
+    batch, rate, optimiser, schedule, loss, augment, attack, sampling, weights, norm, weight_decay,
     average, precision, clip, warmup, frozen  of training, see `training.plan.Plan`; None: the
                  strategy's own; the rate may be ``find``: the one that a sweep suggests
+    wish         how much robust accuracy counts where a strategy is for robustness, clean accuracy
+                 the rest; None: 0.5, both alike
     micro_batch  examples in memory at once, whose gradients add up to the batch; None: the batch
     workers      processes that decode and augment; None: none beside a CPU, several beside a GPU
     patience     looks at the held-back examples without a lower loss that end a run; 0: never
@@ -105,6 +109,7 @@ class Recipe:
     schedule: str | None = None
     loss: str | None = None
     augment: str | None = None
+    attack: str | None = None
     sampling: str | None = None
     weights: str | None = None
     norm: str | None = None
@@ -114,6 +119,7 @@ class Recipe:
     clip: float | None = None
     warmup: float | None = None
     frozen: float | None = None
+    wish: float | None = None
     micro_batch: int | None = None
     workers: int | None = None
     patience: int | None = None

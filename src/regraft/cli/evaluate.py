@@ -16,8 +16,59 @@ from regraft.cli.options import (
     Source,
     Text,
     check_output,
+    given,
+    several,
 )
 from regraft.cli.outputs import without_thumbnails
+from regraft.errors import UsageError
+
+ROBUST = "Under attack"
+
+
+Robust = Annotated[
+    bool,
+    typer.Option(
+        "--robust",
+        help="Measure what is left of the accuracy under attack; takes minutes to hours.",
+        rich_help_panel=ROBUST,
+    ),
+]
+Eps = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Size of the changes as a share of black to white; several times or with commas; "
+        "by default 1/255,2/255,4/255.",
+        rich_help_panel=ROBUST,
+    ),
+]
+Norm = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="linf: every value may change by so much (default); l2: the whole change.",
+        rich_help_panel=ROBUST,
+    ),
+]
+Attack = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="autoattack (default), or pgd: quicker, an upper bound only.",
+        rich_help_panel=ROBUST,
+    ),
+]
+Examples = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="To attack, at most; by default 300.", rich_help_panel=ROBUST),
+]
+Corruptions = Annotated[
+    bool,
+    typer.Option(
+        "--corruptions",
+        help="Measure on noisy, blurred, foggy pictures too: 15 kinds, 5 severities.",
+    ),
+]
 
 
 def evaluate(
@@ -45,23 +96,33 @@ def evaluate(
         bool,
         typer.Option("--heat-maps", help="Show in the report where the network looked."),
     ] = False,
+    robust: Robust = False,
+    eps: Eps = None,
+    norm: Norm = None,
+    attack: Attack = None,
+    examples: Examples = None,
+    corruptions: Corruptions = False,
 ) -> Reply:
     """Measure a model on labelled pictures."""
     import regraft
 
+    asked = given(eps=several(eps), norm=norm, attack=attack, attacked=examples)
+    if asked and not robust:
+        raise UsageError(
+            "--eps, --norm, --attack, --examples: are for --robust; add it or leave them out"
+        )
     check_output("--report", report, (".html", ".json"))
     found = regraft.evaluate(
         model,
         source,
+        **given(label=label, group=group, path_column=path_column, text=text, root=root),
         split=split,
-        label=label,
-        group=group,
-        path_column=path_column,
-        text=text,
-        root=root,
         heat_maps=heat_maps,
         at=at,
         positive=positive,
+        robust=robust,
+        corruptions=corruptions,
+        **asked,
         progress=voice.progress,
     )
     voice.print(found.table(voice.width))

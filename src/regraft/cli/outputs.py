@@ -114,7 +114,7 @@ def without_thumbnails(record: Any) -> Any:
     """Plain data without the small pictures and sounds in it."""
     match record:
         case dict():
-            pictures = ("thumbnail", "thumbnails", "clip")
+            pictures = ("thumbnail", "thumbnails", "clip", "change", "changed")
             return {k: without_thumbnails(v) for k, v in record.items() if k not in pictures}
         case list():
             return [without_thumbnails(item) for item in record]

@@ -61,6 +61,14 @@ OPTIONS: dict[str, Any] = {
             "LIST",
         ),
     ],
+    "attack": Annotated[
+        str | None,
+        _option(
+            "Pictures changed against the network: n-fgsm, pgd, trades, none; with parameters as "
+            "in n-fgsm:eps=2 (of 255).",
+            "NAME",
+        ),
+    ],
     "sampling": Annotated[
         str | None,
         _option("plain, or balanced: every class as often as any other.", "NAME"),
@@ -81,6 +89,10 @@ OPTIONS: dict[str, Any] = {
     ],
     "frozen": Annotated[
         float | None, _option("Share of the depth, from the input, that stands still.", "SHARE")
+    ],
+    "wish": Annotated[
+        float | None,
+        _option("How much robust accuracy counts beside clean accuracy, where wanted.", "SHARE"),
     ],
     "patience": Annotated[
         int | None,

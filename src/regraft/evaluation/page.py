@@ -5,7 +5,6 @@ of files and classes are hostile input: the templates escape everything, and `vi
 what escaping lets through.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from markupsafe import Markup, escape
 
 from regraft.evaluation import charts
 from regraft.evaluation.charts import Axis, Level, Point, Series
+from regraft.evaluation.confusions import heat, pairs, shades
 from regraft.evaluation.decisions import deciding
 from regraft.evaluation.report import (
     SHARES,
@@ -31,6 +31,7 @@ from regraft.evaluation.report import (
     tried_elsewhere,
     visible,
 )
+from regraft.evaluation.robust_page import robust_parts
 
 MOST_CLASSES = 30  # with more, the confusion matrix is too wide to read as numbers
 MOST_COUNTED = 12  # with more, its cells have room for the share only
@@ -42,7 +43,6 @@ REPORT_CLIPS = 1_500_000  # characters of sounds on a page
 DOCTOR_PICTURES = 6_000_000
 MOST_LOOKED = 24  # pairs of a picture and its heat map
 MOST_OPEN = 2  # training runs whose charts are not folded
-LEVELS = 5  # shades of the compact matrix
 
 # The numbers at the head of the page, where they apply.
 KEY_METRICS = (
@@ -83,6 +83,8 @@ SECTIONS = (
     Section("confidence", "How far to trust its confidence", ("reliability", "conformal")),
     Section("mistakes", "Its worst mistakes", ("mistakes",)),
     Section("looked", "Where it looked", ("looked",)),
+    Section("robust", "Under attack", ("robust",)),
+    Section("corruptions", "On worse pictures", ("corruptions",)),
     Section("novelty", "Unlike the training data", ("novelty",)),
     Section("findings", "Findings in the data", ("findings", "left_out")),
     Section("split", "How the data was split", ("split",)),
@@ -102,16 +104,24 @@ def report_page(record: Mapping[str, Any]) -> str:
         record,
         headline=headline(record),
         elsewhere=tried_elsewhere(record),
-        sections=[s for s in SECTIONS if any(key in record for key in s.keys)],
+        sections=_sections(record),
         key_metrics=[name for name in KEY_METRICS if name in record["metrics"]],
         deciding=deciding(record),
         training=[_run(run) for run in record.get("training") or ()],
         mistakes=[clips.let(pictures.of(row), "clip") for row in record.get("mistakes") or ()],
         looked=[pictures.of(row, "heatmap") for row in _wrong_first(record.get("looked") or ())],
+        **robust_parts(record, pictures),
         unlike=[pictures.of(row) for row in (record.get("novelty") or {}).get("examples") or ()],
         groups=_groups(record.get("findings") or (), pictures),
         pictures=pictures,
     )
+
+
+def _sections(record: Mapping[str, Any]) -> list[Section]:
+    """Those that the record has something for; a hardened model tells of attacks as well."""
+    hardened = any("trade_off" in run for run in record.get("training") or ())
+    known = {*record, *(("robust",) if hardened else ())}
+    return [s for s in SECTIONS if known & set(s.keys)]
 
 
 def doctor_page(record: Mapping[str, Any]) -> str:
@@ -212,47 +222,6 @@ def _by_reason(left_out: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     for row in left_out:
         reasons.setdefault(row["reason"], []).append(row["file"])
     return reasons
-
-
-def _heat(confusion: Sequence[Sequence[int]]) -> list[list[Row]]:
-    """Cells of the matrix: count, share of the row, opacity of its colour."""
-
-    def cell(row: int, column: int, count: int, total: int) -> Row:
-        part = count / total if total else 0.0
-        alpha = 0.1 + 0.4 * part if row == column else 0.1 + 0.5 * math.sqrt(part)
-        return {"count": count, "share": part, "alpha": alpha if count else 0.0}
-
-    return [
-        [cell(row, column, count, sum(counts)) for column, count in enumerate(counts)]
-        for row, counts in enumerate(confusion)
-    ]
-
-
-def _pairs(confusion: Sequence[Sequence[int]]) -> list[Row]:
-    """What is taken for what, the most frequent first; equals in the order of the classes."""
-    found = [
-        {"truth": row, "predicted": column, "count": count, "of": sum(counts)}
-        for row, counts in enumerate(confusion)
-        for column, count in enumerate(counts)
-        if count and row != column
-    ]
-    return sorted(found, key=lambda pair: -pair["count"])
-
-
-def _shades(confusion: Sequence[Sequence[int]]) -> list[Row]:
-    """The compact matrix: an SVG path for each shade of the right answers and of the wrong ones."""
-    paths: dict[tuple[str, int], list[str]] = {}
-    for row, counts in enumerate(confusion):
-        total = sum(counts)
-        for column, count in enumerate(counts):
-            if count:
-                kind = "hit" if row == column else "miss"
-                level = math.ceil(math.sqrt(count / total) * LEVELS)
-                paths.setdefault((kind, level), []).append(f"M{column} {row}h1v1h-1z")
-    return [
-        {"kind": kind, "opacity": level / LEVELS, "path": "".join(squares)}
-        for (kind, level), squares in sorted(paths.items())
-    ]
 
 
 def _weakest_first(per_class: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -373,9 +342,9 @@ def _environment() -> Environment:
         duration=_of_unknown(duration),
         count=_of_unknown(_count),
         by_reason=_by_reason,
-        heat=_heat,
-        pairs=_pairs,
-        shades=_shades,
+        heat=heat,
+        pairs=pairs,
+        shades=shades,
         weakest_first=_weakest_first,
         confidence=_confidence,
     )

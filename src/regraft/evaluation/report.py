@@ -80,6 +80,12 @@ class Report:
         looked         [{file, label, predicted, right, probability, thumbnail, heatmap (thumbnail
                        under its heat map)}], of texts words [[word, share in the score]] in place
                        of the pictures; wrong answers are shown first
+        robust         norm, attack, n, clean (interval), points [{eps, told, accuracy (interval),
+                       fell_to {attack: n}}], checks [{name, passed, told}], reliable, why, examples
+                       [{file, label, predicted, eps, times, thumbnail, change, changed}], limits,
+                       whole (the attack is strong enough to stand alone), as_files {eps, n, misled}
+        corruptions    n, clean and mean (intervals), worst {name, value}, lowest {name, severity,
+                       value}, rows [{name, kind, accuracies [of 5 severities]}]
         mistakes       [{file, label, predicted, probability, top [[class, probability]],
                        thumbnail, clip (a sound as a data URI, or None)}], the worst first
         novelty        flagged, n, examples [{file, score, thumbnail}]

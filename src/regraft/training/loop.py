@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from regraft.errors import TrainingStopped, UsageError
 from regraft.modalities.augment import mixed
 from regraft.progress import Progress, Quiet
+from regraft.training.attacking import Attacking, refuse_compared
 from regraft.training.averaging import Average, State, copied, moving, put
 from regraft.training.checkpoints import Checkpoints
 from regraft.training.devices import begin_cost, fabric_for, largest, total
@@ -28,7 +29,7 @@ from regraft.training.folding import folded
 from regraft.training.interrupts import Interrupts
 from regraft.training.judging import Held, Score
 from regraft.training.logs import Log
-from regraft.training.losses import LOSSES, loss, parse_setting
+from regraft.training.losses import loss_of
 from regraft.training.memory import kept_memory
 from regraft.training.norms import free
 from regraft.training.optimisers import optimiser, set_rate
@@ -92,12 +93,9 @@ class Training:
         forward: Any = torch.compile(model) if self.execution.compiled else model
         self.network, self.optimiser = self.fabric.setup(forward, made)
         self.schedule = schedule(plan.schedule, plan.steps, warmup=plan.warmup)
-        name, given = parse_setting(plan.loss)
-        named: dict[str, Any] = {**given, "weights": material.weights}
-        if LOSSES[name].counted:
-            named["counts"] = torch.bincount(torch.as_tensor(material.labels))
-        self.compares = LOSSES[name].embeds
-        self.loss = loss(name, classes=material.classes, **named)
+        self.loss = loss_of(plan.loss, material.labels, material.classes, material.weights)
+        self.attack = Attacking.of(plan.attack)
+        refuse_compared(self.loss, self.attack, plan)
         self.micro = self.execution.micro or plan.batch
         self.average = self._new_average()
         self.best: tuple[float, State] | None = None
@@ -225,7 +223,7 @@ class Training:
         """(n,) losses of a batch; gradients add up over its parts."""
         # The mean over the whole batch: the mean of gradients is taken over processes.
         share = self.fabric.world_size / self.plan.batch
-        about = (self.network, self.loss, self.compares, self.fabric)
+        about = (self.network, self.loss, self._alone, self.fabric)
         backwards = Backwards(*about, self._random, share)
         while True:
             try:
@@ -242,6 +240,11 @@ class Training:
                     f"out of memory: {self.micro} examples at once from now on; a step still "
                     f"learns from {self.plan.batch}"
                 )
+
+    def _alone(self, pixels: Tensor, targets: Tensor) -> Tensor:
+        """(n,) losses of examples, each by itself."""
+        asked = (self.network, self.model, self.loss, pixels, targets)
+        return self.attack.losses(*asked, self.step / self.plan.steps)
 
     def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Pixels and one-hot targets, mixed where the augmentation says so."""
@@ -375,15 +378,13 @@ class Training:
 
     def _stops(self, interrupts: Interrupts) -> bool:
         """Whether no step begins any more; all processes end after the same one."""
-        own = int(self._over() or self._has_ended()), interrupts.asked or 0
+        until = self.execution.until
+        late = until is not None and time.monotonic() >= until
+        own = int(late or self._has_ended()), interrupts.asked or 0
         over, asked = largest(self.fabric, *own)
         if asked:
             interrupts.asked = asked
         return bool(over or asked)
-
-    def _over(self) -> bool:
-        until = self.execution.until
-        return until is not None and time.monotonic() >= until
 
     def _trained(self) -> Trained:
         return Trained(

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,6 +63,11 @@ class Loss:
     classes: int
     weights: Tensor | None
     parameters: Mapping[str, float]
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares the examples of a batch with one another."""
+        return self.row.embeds
 
     def __call__(
         self, outputs: Tensor, targets: Tensor, embeddings: Tensor | None = None
@@ -119,6 +125,15 @@ def loss(
     if counts is not None:
         weights = class_weights(counts, "effective", beta=settled["beta"])
     return Loss(row, classes, weights, settled)
+
+
+def loss_of(text: str, labels: Tensor, classes: int, weights: Tensor | None) -> Loss:
+    """The loss of a plan, such as ``focal:gamma=1.5``, for examples with these labels (n,)."""
+    name, given = parse_setting(text)
+    named: dict[str, Any] = {**given, "weights": weights}
+    if LOSSES[name].counted:
+        named["counts"] = torch.bincount(torch.as_tensor(labels))
+    return loss(name, classes=classes, **named)
 
 
 def _column_mistakes(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from regraft.backbones.padding import Piece
+from regraft.training.losses import Loss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 class Backwards:
     """How a piece goes backwards.
 
-    loss      (outputs, targets) → (n,), or where it compares (outputs, targets, embeddings)
-    compares  whether it compares the examples of a batch with one another
+    loss      where it compares the examples of a batch: (outputs, targets, embeddings) → (n,)
+    alone     (examples, targets) → (n,), where it does not
     random    number of a piece → what its dropout draws from, while it is entered
     factor    of the sum of all losses: their mean over the batch of all processes
     """
 
     network: Any
-    loss: Callable[..., Tensor]
-    compares: bool
+    loss: Loss
+    alone: Callable[[Tensor, Tensor], Tensor]
     fabric: "Fabric"
     random: Callable[[int], AbstractContextManager[None]]
     factor: float
@@ -40,15 +41,15 @@ class Backwards:
     def losses(self, pieces: Sequence[Piece], targets: Tensor) -> Tensor:
         """(n,) of all pieces of a batch with targets (n, classes); gradients are added."""
         out = torch.empty(len(targets), device=targets.device)
-        way = self._compared if self.compares else self._alone
+        way = self._compared if self.loss.compares else self._apart
         for places, costs in way(pieces, targets):
             out[places] = costs
         return out
 
-    def _alone(self, pieces: Sequence[Piece], targets: Tensor) -> Iterator[tuple[Any, Tensor]]:
+    def _apart(self, pieces: Sequence[Piece], targets: Tensor) -> Iterator[tuple[Any, Tensor]]:
         for i, (places, some) in enumerate(pieces):
             with self._adding(i, len(pieces)):
-                losses = self.loss(self.network(some).float(), targets[places])
+                losses = self.alone(some, targets[places])
                 self.fabric.backward(losses.sum() * self.factor)
             yield places, losses.detach()
 

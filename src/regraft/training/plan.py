@@ -36,7 +36,7 @@ class Plan:
     shallow       rate of the shallowest layers as a share of it; those between follow in geometric
                   steps; 1: one rate for all
     frozen        share of the depth, from the shallow end, that stands still
-    optimiser, schedule, loss, augment  by name, with parameters in their text form
+    optimiser, schedule, loss, augment, attack  by name, with parameters in their text form
     warmup        share of the steps in which the rate rises
     weight_decay  of matrices and kernels
     average       share of the steps that the moving average of the weights remembers; 0: none
@@ -60,6 +60,7 @@ class Plan:
     schedule: str = "cosine"
     loss: str = "cross-entropy:smoothing=0.1"
     augment: str = "light"
+    attack: str = "none"
     warmup: float = 0.1
     weight_decay: float = 0.01
     average: float = 0.2

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from regraft.errors import UsageError
+from regraft.training.attacking import Attacking
 from regraft.training.examples import SAMPLINGS
 from regraft.training.logs import LOGS
 from regraft.training.losses import LOSSES, WEIGHTINGS, parse_setting
@@ -41,6 +42,7 @@ READ: Mapping[str, Callable[[Any], object]] = MappingProxyType(
         "optimiser": lambda text: parse("optimiser", text, ALL),
         "schedule": lambda text: parse("schedule", text, SCHEDULES),
         "loss": _loss,
+        "attack": Attacking.of,
         "sampling": _one_of("sampling", SAMPLINGS),
         "weights": _one_of("weights", WEIGHTINGS),
         "norm": _one_of("norm", NORMS),

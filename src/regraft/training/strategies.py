@@ -34,6 +34,8 @@ class Strategy:
     prefix   the shallow part stands still and its activations are kept
     refits   the closed-form head is computed anew on the tuned features, and taken where it is
              better on what is held back
+    aims     what it is judged by: ``accuracy``, or ``robustness`` as well
+    judging  what comparing its weights at the end takes, in that of a strategy for accuracy
     gain     share of the probe's held-back loss that it takes away as a rule: by it a ladder orders
              what nobody named; 0: only by name
     needs    what the network's family must offer; empty: anything
@@ -50,6 +52,8 @@ class Strategy:
     thaws: bool = False
     prefix: bool = False
     refits: bool = False
+    aims: str = "accuracy"
+    judging: float = 1.0
     gain: float = 0.0
     needs: str = ""
     reading: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -174,6 +178,20 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 needs="lp-ft",
                 reading=_of_texts(rate=1e-4, shallow=0.3, loss=PAIRS, sampling="paired"),
                 source="Tunstall et al. 2022, arXiv 2209.11055",
+            ),
+            Strategy(
+                "adversarial",
+                "from the closed-form head on, by pictures changed against the network: gives up "
+                "accuracy for answers that small changes do not move",
+                settings={
+                    "rate": 1e-3,
+                    "shallow": 0.3,
+                    "attack": "n-fgsm:eps=2",
+                },
+                aims="robustness",
+                judging=5.0,
+                needs="full",
+                source="de Jorge et al. 2022, arXiv 2202.01181",
             ),
             Strategy(
                 "full",

@@ -18,9 +18,11 @@ from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.engines import lanes
 from regraft.backbones.readers import Example, reader
 from regraft.data.inline import contents
+from regraft.errors import UsageError
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.progress import Progress
+from regraft.training.attacking import Attacking
 from regraft.training.devices import fabric_for
 from regraft.training.examples import Augmented, Steps, loader
 from regraft.training.grafted import Grafted
@@ -137,6 +139,7 @@ def ready(
 
     engine  for the shallow half, where it is run beforehand
     """
+    _refuse_attack(wanted, spec, plan)
     model = begun(wanted, row, spec, head, temperature, plan.seed)
     parsed = kind.augmentations(plan.augment)
     read = reader(spec).open(row, spec)
@@ -149,6 +152,19 @@ def ready(
     material = Material(examples, lesson.labels, lesson.classes, weights)
     NORMS[plan.norm](model, material, plan)
     return Ready(wanted, row, spec, model, plan, material)
+
+
+def _refuse_attack(wanted: Strategy, spec: InputSpec, plan: Plan) -> None:
+    """Raise UsageError where there are no pixels that an attack could change."""
+    if not Attacking.of(plan.attack).eps:
+        return
+    if wanted.prefix:
+        raise UsageError(
+            f"attack: {wanted.name} keeps activations of the shallow half, and an attack changes "
+            "pixels; choose another strategy"
+        )
+    if spec.reads != "picture":
+        raise UsageError(f"attack: it changes pixels, and this network reads a {spec.reads}")
 
 
 def _as_they_are(model: Grafted, material: Material, plan: Plan) -> None:

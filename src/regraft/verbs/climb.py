@@ -5,7 +5,9 @@ probe on the examples to train on → plan → train → which weights → tuned
 """
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from regraft.backbones.features import Pass
 from regraft.evaluation.calibration import fit_temperature
 from regraft.evaluation.operating import HELD_BACK
 from regraft.transfer.probe import Head
-from regraft.verbs.choosing import largest_share, mixed_answer, stacked, weight_candidates
+from regraft.verbs.choosing import Mix, largest_share, mixed_answer, stacked, weight_candidates
+from regraft.verbs.hardening import USUAL_WISH, Hardening, guarded
 from regraft.verbs.lessons import Lessons
 from regraft.verbs.planning import Planned
 from regraft.verbs.rungs import Judged, Rung, features_of
@@ -60,7 +63,7 @@ class Climb:
             checkpoints=folder and Checkpoints(folder, ready.plan.key(self.ground.key)),
             logs=logs(recipe.log, folder, ready.plan) if folder else (),
             progress=self.ground.progress,
-            **({} if recipe.patience is None else {"patience": recipe.patience or None}),
+            **self._patience(),
         )
         start = copied(run.moving)
         trained = run.run()
@@ -78,6 +81,13 @@ class Climb:
         }
         return start, trained
 
+    def _patience(self) -> dict[str, Any]:
+        """As asked; what learns against attacks loses on plain pictures, and that ends no run."""
+        asked = self.ground.recipe.patience
+        if asked is None:
+            return {} if self.planned.turn.wanted.aims == "accuracy" else {"patience": None}
+        return {"patience": asked or None}
+
     def _execution(self) -> "Execution":
         from regraft.training.devices import usual_workers
         from regraft.training.terms import Execution
@@ -93,7 +103,18 @@ class Climb:
     # --- what is kept -----------------------------------------------------------------------------
 
     def _chosen(self, ready: "Ready", start: "State", trained: "Trained") -> str:
-        """Put the weights with the least held-back loss into the model; how they came to be."""
+        """Put the best weights into the model; how they came to be."""
+        from regraft.training.averaging import put
+
+        best, told = CHOOSING[self.planned.turn.wanted.aims](self, ready, start, trained)
+        put(ready.model, best)
+        self.told |= told
+        return str(self.told.pop("how"))
+
+    def by_loss(
+        self, ready: "Ready", start: "State", trained: "Trained"
+    ) -> "tuple[State, dict[str, str]]":
+        """The weights with the least held-back loss, and what is told of them."""
         from regraft.training.averaging import put
 
         best, least, how = start, self.start_score.loss if self.start_score else np.inf, "none"
@@ -102,9 +123,16 @@ class Climb:
             score = self.judge.score(ready.model, self.device)
             if score.loss < least:
                 best, least, how = state, score.loss, name
-        put(ready.model, best)
-        self.told["chosen"] = f"weights: {how}; log-loss {least:.3f} on the examples held back"
-        return how
+        chosen = f"weights: {how}; log-loss {least:.3f} on the examples held back"
+        return best, {"how": how, "chosen": chosen}
+
+    def by_wish(
+        self, ready: "Ready", start: "State", trained: "Trained"
+    ) -> "tuple[State, dict[str, Any]]":
+        """The weights that are worth most by the user's wish for robust accuracy."""
+        recipe = self.ground.recipe
+        wish = USUAL_WISH if recipe.wish is None else recipe.wish
+        return Hardening(ready, self.judge, wish, recipe.seed).chosen(start, trained)
 
     def _tuned(self, ready: "Ready", how: str, seconds: float) -> Rung:
         """The tuned network with its own head, its features where they are needed."""
@@ -149,10 +177,7 @@ class Climb:
 
     def _mixed(self, tuned: Rung, best: Rung, seconds: float) -> list[Rung]:
         """The tuned rung with the reason why it is kept or not, and the mix if there is one."""
-        scores, temperature = self._honest(best)
-        held, train = len(self.held.labels), len(self.lessons.train.labels)
-        most = largest_share(held, held + train)
-        mix = mixed_answer(tuned.judged.scores, scores / temperature, self.held.labels, most)
+        mix = MIXING[self.planned.turn.wanted.aims](self, tuned, best)
         if mix.share in (0.0, 1.0):
             return [replace(tuned, why=mix.why)]
         own = fit_temperature(best.judged.scores, best.judged.labels)
@@ -175,6 +200,18 @@ class Climb:
         )
         return [replace(tuned, why="kept as a part of the ensemble"), together]
 
+    def mixed_by_loss(self, tuned: Rung, best: Rung) -> Mix:
+        """By log-loss and right answers, with the best so far."""
+        scores, temperature = self._honest(best)
+        held, train = len(self.held.labels), len(self.lessons.train.labels)
+        most = largest_share(held, held + train)
+        return mixed_answer(tuned.judged.scores, scores / temperature, self.held.labels, most)
+
+    def alone_or_not(self, tuned: Rung, best: Rung) -> Mix:
+        """A hardened network: beside another one its answers would not hold."""
+        scores = tuned.judged.scores
+        return guarded(self.told, scores, fit_temperature(scores, self.held.labels))
+
     def _honest(self, best: Rung) -> tuple[Any, float]:
         """Scores of the best so far on the held-back examples, by a head that never saw them."""
         if best.judged.how == HELD_BACK:
@@ -183,3 +220,12 @@ class Climb:
         fit = self.lessons.head(best.features[train.place], best.seen.widths, best.lasts)
         scores = fit.head.scores(best.features[self.held.place])
         return scores, fit_temperature(fit.left_out, train.labels)
+
+
+# What a strategy aims at → how its weights are chosen, and whether they stay alone.
+CHOOSING: Mapping[str, Callable[[Climb, Any, Any, Any], tuple[Any, dict[str, Any]]]] = (
+    MappingProxyType({"accuracy": Climb.by_loss, "robustness": Climb.by_wish})
+)
+MIXING: Mapping[str, Callable[[Climb, Rung, Rung], Mix]] = MappingProxyType(
+    {"accuracy": Climb.mixed_by_loss, "robustness": Climb.alone_or_not}
+)

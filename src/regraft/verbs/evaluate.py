@@ -1,9 +1,10 @@
 """evaluate: Model and labelled examples → Report."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,9 @@ from regraft.evaluation.report import Report
 from regraft.model.model import Answers, Model
 from regraft.progress import Progress
 from regraft.verbs.looked import looked
+from regraft.verbs.robust import EXAMPLES
 from regraft.verbs.rungs import rows
-from regraft.verbs.shown import clip, thumbnail
-
-SHOWN = 24  # worst mistakes as pictures
-SHOWN_UNLIKE = 8
+from regraft.verbs.shown import mistakes, unlike
 
 NOT_A_DEVICE = (
     "Not a medical device: a tool for research and teaching, not examined or approved by anybody "
@@ -59,6 +58,12 @@ def evaluate(
     heat_maps: bool = False,
     at: str | None = None,
     positive: str | None = None,
+    robust: bool = False,
+    eps: Sequence[str] = (),
+    norm: str = "linf",
+    attack: str = "autoattack",
+    attacked: int = EXAMPLES,
+    corruptions: bool = False,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -71,22 +76,22 @@ def evaluate(
            the model was judged by when it was fitted, none of these; None: the model's own
     positive  class that it and the decision curve are about; None: the model's own, or of two
            classes the second
+    robust     measure what is left of the accuracy under attack, on up to `attacked` examples;
+               takes minutes to hours
+    eps        changes as shares of the range from black to white, such as ``2/255``; empty: usual
+    norm       how a change is measured: linf or l2
+    attack     autoattack, or pgd: quicker, and an upper bound only
+    corruptions  measure on noisy, blurred, foggy … pictures too: 15 kinds, 5 severities
 
     Raises UsageError for a class that the model does not know or a part that is not there,
     DataError where nothing can be measured.
     """
     model = model if isinstance(model, Model) else Model.load(model)
-    examples = _examples(
-        data,
-        split,
-        modality=_listed_as(model),
-        label=label,
-        path_column=path_column,
-        text=text,
-        group=group,
-        root=root,
-    )
-    examples = _same_classes(model, examples)
+    under = {"eps": eps, "norm": norm, "attack": attack, "most": attacked} if robust else None
+    further = _further(model, under, corruptions)
+    columns: dict[str, Any] = {"label": label, "path_column": path_column, "text": text}
+    columns |= {"group": group, "root": root, "modality": _listed_as(model)}
+    examples = _same_classes(model, _examples(data, split, **columns))
     chosen = positive_class(model.classes, positive, at)
     model = model if at is None else model.at(at, chosen)
     seen = model.features(examples.table["path"].to_list(), store=store, progress=progress)
@@ -94,8 +99,40 @@ def evaluate(
     if split is None and examples.split_source != "given" and not isinstance(data, Dataset):
         examples, seen, notes = _not_learned(model, examples, seen)
     record = measure(model, examples, seen, resamples=resamples, seed=seed, positive=positive)
-    shown = {"looked": looked(model, examples, seen)} if heat_maps else {}
+    shown: dict[str, Any] = {"looked": looked(model, examples, seen)} if heat_maps else {}
+    asked: dict[str, Any] = {"resamples": resamples, "seed": seed, "progress": progress}
+    shown |= {part: measured(examples, seen, **asked) for part, measured in further.items()}
     return Report(record | _provenance(model) | notes | shown)
+
+
+def _further(
+    model: Model, attacks: dict[str, Any] | None, corruptions: bool
+) -> dict[str, Callable[..., dict[str, Any]]]:
+    """Parts of the report that are only measured where they are asked for."""
+    found = {} if attacks is None else {"robust": _under_attack(model, **attacks)}
+    return found | ({"corruptions": _corrupted(model)} if corruptions else {})
+
+
+def _under_attack(
+    model: Model, eps: Sequence[str], norm: str, attack: str, most: int
+) -> Callable[..., dict[str, Any]]:
+    """What measures under attack; what cannot be obeyed is refused here, before any work."""
+    from regraft.robustness.prepared import planes_of
+    from regraft.verbs import robust
+
+    robust.sizes(eps, norm)
+    robust.refuse_unknown(attack, most)
+    planes_of(model)
+    return partial(robust.robust, model, eps=eps, norm=norm, attack=attack, most=most)
+
+
+def _corrupted(model: Model) -> Callable[..., dict[str, Any]]:
+    """What measures on corrupted pictures. Raises UsageError for a model that reads none."""
+    from regraft.robustness.prepared import planes_of
+    from regraft.verbs.corrupted import corruptions
+
+    planes_of(model)
+    return partial(corruptions, model)
 
 
 def _not_learned(
@@ -199,8 +236,8 @@ def measure(
         **curve,
         "temperature": model.temperature,
         "conformal": _conformal(model, labels, answers, settings),
-        "mistakes": _mistakes(model, labels, answers, files, paths),
-        "novelty": _unlike(model, answers, files, paths),
+        "mistakes": mistakes(model, labels, answers, files, paths),
+        "novelty": unlike(model, answers, files, paths),
         "left_out": [
             {"file": examples.table["id"][i], "reason": v.reason} for i, v in seen.verdicts.items()
         ],
@@ -308,39 +345,6 @@ def _conformal(
         "mean_size": float(answers.sets.sum(1).mean()),
         "threshold": model.threshold if np.isfinite(model.threshold) else None,
     }
-
-
-def _mistakes(
-    model: Model, labels: Any, answers: Answers, files: Sequence[str], paths: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The most confident wrong answers first."""
-    p, answer = answers.probabilities, answers.decided
-    sure = p[np.arange(len(p)), answer]
-    wrong = np.flatnonzero(answer != labels)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN]
-    return [
-        {
-            "file": files[i],
-            "label": model.classes[labels[i]],
-            "predicted": model.classes[answer[i]],
-            "probability": float(sure[i]),
-            "top": [[model.classes[k], float(p[i, k])] for k in np.argsort(-p[i])[:3]],
-            "thumbnail": thumbnail(model.modality, paths[i]),
-            "clip": clip(model.modality, paths[i]),
-        }
-        for i in worst
-    ]
-
-
-def _unlike(
-    model: Model, answers: Answers, files: Sequence[str], paths: Sequence[str]
-) -> dict[str, Any]:
-    flagged = np.flatnonzero(answers.unlike)
-    shown = [
-        {"file": files[i], "score": None, "thumbnail": thumbnail(model.modality, paths[i])}
-        for i in flagged[:SHOWN_UNLIKE]
-    ]
-    return {"flagged": len(flagged), "n": len(files), "examples": shown}
 
 
 def _provenance(model: Model) -> dict[str, Any]:

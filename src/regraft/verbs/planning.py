@@ -172,7 +172,8 @@ class Planner:
     def deadline(self, size: int) -> float:
         """When the last step must be over; comparing weights, features and the report follow."""
         pace = self.paces.get((self.turn.wanted.name, size))
-        comparing = CANDIDATES * self._look(pace) if pace else 0.0
+        looks = CANDIDATES * self.turn.wanted.judging
+        comparing = looks * self._look(pace) if pace else 0.0
         features = self.lessons.end_seconds(size, self.turn.wanted.refits)
         return self.until - AFTER - comparing - features
 

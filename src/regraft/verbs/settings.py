@@ -12,8 +12,8 @@ from regraft.training.strategies import refusal, strategy
 
 # Fields that a plan takes over.
 PLANNED = (
-    *("rate", "optimiser", "schedule", "loss", "augment", "sampling", "weights", "norm"),
-    *("weight_decay", "average", "precision", "clip", "warmup", "frozen"),
+    *("rate", "optimiser", "schedule", "loss", "augment", "attack", "sampling"),
+    *("weights", "norm", "weight_decay", "average", "precision", "clip", "warmup", "frozen"),
 )
 
 

@@ -3,13 +3,18 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from regraft.data.dataset import Dataset
 from regraft.data.findings import SEVERITIES, Finding
 from regraft.data.inline import contents
 from regraft.errors import DataError
 from regraft.modalities import modality
+from regraft.model.model import Answers, Model
 from regraft.transfer.noise import label_noise, suspects
 
+SHOWN = 24  # worst mistakes as pictures
+SHOWN_UNLIKE = 8
 PICTURES_EACH = 4  # of one finding: as many as a page shows
 SUSPECT = "label-suspect"
 
@@ -57,3 +62,36 @@ def illustrated(
                 shown[name] = thumbnail(dataset.modality, paths[name])
         pictures = [shown.get(name) for name in finding.files[:PICTURES_EACH]]
         yield {**finding.to_dict(), "thumbnails": pictures}
+
+
+def mistakes(
+    model: Model, labels: Any, answers: Answers, files: Sequence[str], paths: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The most confident wrong answers first."""
+    p, answer = answers.probabilities, answers.decided
+    sure = p[np.arange(len(p)), answer]
+    wrong = np.flatnonzero(answer != labels)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN]
+    return [
+        {
+            "file": files[i],
+            "label": model.classes[labels[i]],
+            "predicted": model.classes[answer[i]],
+            "probability": float(sure[i]),
+            "top": [[model.classes[k], float(p[i, k])] for k in np.argsort(-p[i])[:3]],
+            "thumbnail": thumbnail(model.modality, paths[i]),
+            "clip": clip(model.modality, paths[i]),
+        }
+        for i in worst
+    ]
+
+
+def unlike(
+    model: Model, answers: Answers, files: Sequence[str], paths: Sequence[str]
+) -> dict[str, Any]:
+    flagged = np.flatnonzero(answers.unlike)
+    shown = [
+        {"file": files[i], "score": None, "thumbnail": thumbnail(model.modality, paths[i])}
+        for i in flagged[:SHOWN_UNLIKE]
+    ]
+    return {"flagged": len(flagged), "n": len(files), "examples": shown}

@@ -1,0 +1,85 @@
+"""The part of a report about attacks: curves over ε, and between accuracy and robustness."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from statistics import fmean
+from typing import Any, Protocol
+
+from markupsafe import Markup
+
+from regraft.evaluation.charts import NUMBERS, SHARES, Axis, Point, Series, line_chart
+
+MOST = 8  # pictures beside their change
+
+
+class Admits(Protocol):
+    """What lets pictures through while there is room; see `page.Pictures`."""
+
+    def of(self, row: Mapping[str, Any], *others: str) -> dict[str, Any]: ...
+
+
+def robust_parts(record: Mapping[str, Any], pictures: Admits) -> dict[str, Any]:
+    """What the template ``robust.html`` draws beside the record."""
+    found = record.get("robust") or {}
+    return {
+        "robust_chart": _curve(found) if found else Markup(),
+        "attacked": [
+            pictures.of(row, "change", "changed") for row in (found.get("examples") or ())[:MOST]
+        ],
+        "trade_offs": [*_trade_offs(record)],
+        **_corruptions(record.get("corruptions") or {}),
+    }
+
+
+def _corruptions(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A line for each kind over the severities, from the clean accuracy down."""
+    rows = [{**row, "mean": _mean(row["accuracies"])} for row in found.get("rows") or ()]
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    lines = []
+    for style, kind in enumerate(kinds):
+        own = [row["accuracies"] for row in rows if row["kind"] == kind]
+        means = [found["clean"]["value"], *map(_mean, zip(*own, strict=True))]
+        lines.append(Series(kind, [Point(x, y) for x, y in enumerate(means)], style))
+    chart = line_chart(
+        "Right answers as pictures get worse",
+        lines,
+        Axis("severity", NUMBERS),
+        Axis("right answers", SHARES),
+    )
+    ordered = sorted(rows, key=lambda row: row["mean"])
+    return {"corruption_chart": chart, "corruption_rows": ordered}
+
+
+def _mean(values: Iterable[float]) -> float:
+    return fmean(values)
+
+
+def _curve(found: Mapping[str, Any]) -> Markup:
+    scale = 255.0 if found["norm"] == "linf" else 1.0
+    rows = [(0.0, found["clean"]), *((p["eps"] * scale, p["accuracy"]) for p in found["points"])]
+    points = [Point(x, a.get("value"), a.get("low"), a.get("high")) for x, a in rows]
+    unit = "ε, of 255" if found["norm"] == "linf" else "ε, length"
+    return line_chart(
+        "Right answers as the changes grow",
+        [Series(found["attack"], points)],
+        Axis(unit, NUMBERS),
+        Axis("right answers", SHARES),
+    )
+
+
+def _trade_offs(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for run in record.get("training") or ():
+        if (told := run.get("trade_off")) is None:
+            continue
+        kept = next((p["how"] for p in told["points"] if p["kept"]), "none")
+        yield {**told, "name": run["name"], "kept": kept, "chart": _between(told)}
+
+
+def _between(told: Mapping[str, Any]) -> Markup:
+    others = [Point(p["clean"], p["robust"]) for p in told["points"] if not p["kept"]]
+    kept = [Point(p["clean"], p["robust"]) for p in told["points"] if p["kept"]]
+    return line_chart(
+        "Between accuracy and robustness",
+        [Series("weights that were tried", others, 0), Series("kept", kept, 1)],
+        Axis("right on pictures as they are", SHARES),
+        Axis("right under attack", SHARES),
+    )

@@ -1,0 +1,82 @@
+"""harden: examples, or a model and the examples it came from → a model whose answers hold better.
+
+The robust head first, then adversarial fine-tuning (the strategy ``adversarial``), and the weights
+between start and end that are worth most by the user's wish.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from regraft.backbones.store import Store
+from regraft.errors import UsageError
+from regraft.model.model import Model
+from regraft.progress import Progress
+from regraft.recipe import Recipe
+from regraft.verbs.fit import Fitted, fit_and_report
+from regraft.verbs.robust import sizes
+
+METHOD = "n-fgsm"
+EPS = {"linf": "2/255", "l2": "0.5"}
+BUDGET = 900.0  # seconds, by default
+
+
+def harden(
+    what: Any,
+    recipe: Recipe | None = None,
+    *,
+    eps: str | None = None,
+    method: str | None = None,
+    progress: Progress | None = None,
+    store: Store | None = None,
+    run: str | Path | None = None,
+    resume: bool = False,
+    **settings: Any,
+) -> Fitted:
+    """Fit a classifier that small changes of its pictures mislead less.
+
+    what    a Dataset, a source as for `regraft.load`, or a `Model` or its bundle (``.regraft``):
+            then its recipe is repeated, on the examples that it names
+    eps     largest change that it learns to stand, a share of the range from black to white
+    method  what it learns from, a row of `training.attacking.ATTACKS`: n-fgsm (one step), pgd
+            (several), trades (clean and changed); with -l2 where a change is measured as a whole
+    wish    in `settings`: how much robust accuracy counts where weights are chosen, 0 to 1
+
+    Raises as `regraft.fit`, and UsageError for a model whose recipe names no examples.
+    """
+    source, asked = _asked(what, recipe)
+    asked = asked.changed(**settings)
+    if asked.attack is not None and not (eps is None and method is None):
+        raise UsageError("attack: says eps and method already; give it alone, or those two")
+    if asked.attack is None:
+        asked = asked.changed(attack=attack_text(eps, method or METHOD))
+    kept: dict[str, Any] = {"progress": progress, "store": store, "run": run, "resume": resume}
+    return fit_and_report(source, asked.changed(strategy=("adversarial",)), **kept)
+
+
+def attack_text(eps: str | None, method: str) -> str:
+    """As a plan takes it, such as ``n-fgsm:eps=2``. Raises UsageError."""
+    from regraft.training.attacking import ATTACKS, NONE
+    from regraft.training.settings import unknown
+
+    known = [name for name in ATTACKS if name != NONE]
+    if method not in known:
+        raise UsageError(unknown("method", method, known))
+    norm = ATTACKS[method].norm.name
+    (value,) = sizes((EPS[norm] if eps is None else eps,), norm)
+    return f"{method}:eps={value:.6g}"
+
+
+def _asked(what: Any, recipe: Recipe | None) -> tuple[Any, Recipe]:
+    """The examples and the recipe; those of a model where one is given."""
+    if not (isinstance(what, Model) or str(what).endswith(".regraft")):
+        return what, recipe or Recipe(budget=BUDGET)
+    model = what if isinstance(what, Model) else Model.load(what)
+    own = recipe or Recipe.from_dict(model.record["recipe"]).changed(budget=BUDGET)
+    own = own if recipe else own.changed(attack=None)  # as it is asked for now
+    if not own.source:
+        raise UsageError(
+            "source: the model's recipe does not name its examples; give the folder or manifest "
+            "instead of the model"
+        )
+    size = {"size": model.extractors[0].spec.size} if own.size is None else {}
+    return own.source, own.changed(**size)
