@@ -139,3 +139,18 @@ def test_there_must_be_pixels_to_change(tiny: Any) -> None:
     setting = tiny("resnet")
     with pytest.raises(UsageError, match="partial keeps activations"):
         setting.ready("partial", attack="n-fgsm")
+
+
+def test_the_head_learns_first_and_against_small_changes(tiny: Any) -> None:
+    setting = tiny("resnet")
+    ready = setting.ready("adversarial", steps=20)
+    run = ready.training(patience=None)
+    *body, head = run.parts
+    assert {part.from_step for part in body} == {2}
+    assert head.from_step == 0
+    start = {name: tensor.clone() for name, tensor in run.moving.items()}
+    for batch in run.batches(range(2), 0):
+        run._one_step(batch)
+        run.step += 1
+    moved = {name for name, tensor in run.moving.items() if not torch.equal(tensor, start[name])}
+    assert moved == {"linear.weight", "linear.bias"}

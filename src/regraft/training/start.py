@@ -110,9 +110,9 @@ def parts_that_learn(model: Grafted, wanted: Strategy, row: CatalogRow, plan: Pl
         if depth < still:
             continue
         place = 1.0 if len(depths) < 2 else depth / (len(depths) - 1)
-        waits = plan.steps * THAWED_BY * (1 - place) if wanted.thaws else 0
+        share = THAWED_BY * (1 - place) if wanted.thaws else wanted.head_first
         moving = [own[name].requires_grad_(True) for name in names]
-        parts.append(Part(moving, plan.shallow ** (1 - place), round(waits)))
+        parts.append(Part(moving, plan.shallow ** (1 - place), round(plan.steps * share)))
     head = [p.requires_grad_(True) for p in model.linear.parameters()]
     return [part for part in (*parts, Part(head)) if part.parameters]
 

@@ -31,6 +31,7 @@ class Strategy:
     learns   a key of LEARNS
     settings fields of `Plan` that differ from its own defaults
     thaws    the groups of depth begin to learn one after the other, the deepest first
+    head_first  share of the steps in which the head learns alone
     prefix   the shallow part stands still and its activations are kept
     refits   the closed-form head is computed anew on the tuned features, and taken where it is
              better on what is held back
@@ -50,6 +51,7 @@ class Strategy:
     learns: str = "all"
     settings: Mapping[str, Any] = field(default_factory=dict)
     thaws: bool = False
+    head_first: float = 0.0
     prefix: bool = False
     refits: bool = False
     aims: str = "accuracy"
@@ -188,10 +190,12 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                     "shallow": 0.3,
                     "attack": "n-fgsm:eps=2",
                 },
+                head_first=0.1,
                 aims="robustness",
                 judging=5.0,
                 needs="full",
-                source="de Jorge et al. 2022, arXiv 2202.01181",
+                source="arXiv 2312.05716 (robust head first), 2202.01181 (one noisy step), "
+                "2509.23325 (ε rises)",
             ),
             Strategy(
                 "full",
