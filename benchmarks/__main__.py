@@ -62,6 +62,12 @@ BENCHMARKS = (
     Benchmark("pretrained_check", "pretrained_check.py", "{imagenet}"),
     Benchmark("guard", "guard.py", "--clothing {clothing} --bccd {bccd} --work {work}"),
     Benchmark("norm_trap", "norm_trap.py", "--work {work}"),
+    Benchmark("robust_clothing", "robust.py", "clothing --clothing {clothing} --work {work}"),
+    Benchmark(
+        "robust_digits",
+        "robust.py",
+        "digits --work {work} --size 64 --eps 8/255,16/255 --train-eps 8/255",
+    ),
     Benchmark("against_fastai", "against_fastai.py", "{clothing}"),
     Benchmark("trainers", "against_trainers.py", "clothing --clothing {clothing} --work {work}"),
 )
