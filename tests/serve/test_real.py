@@ -94,7 +94,7 @@ def test_it_tells_of_the_model_and_shows_its_card(real: Any) -> None:
     assert model["networks"][0]["licence_weights"] == "Apache-2.0"
     card = real.ask("GET", "/v1/models/shapes/card").body.decode()
     assert card.startswith("---\n")
-    assert "| accuracy |" in card
+    assert "| Accuracy |" in card
 
 
 def test_it_stops_cleanly_and_says_so(start: Any, bundle: Path) -> None:
