@@ -1,5 +1,6 @@
 """The program with a real model: its answers are those of `predict`, to the last bit."""
 
+import csv
 import http.client
 import os
 import re
@@ -7,14 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import regraft
 from regraft.model.offered import Offered
 from regraft.model.predict import predict
 from regraft.verbs.fit import Fitted
+
+TOPICS = ("cooking", "trains", "weather")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +61,36 @@ def test_64_clients_get_what_predict_says_bit_for_bit(
             one = expected[file]
             assert found.status == 200
             assert told(found.json) == (one.label, one.probability, one.top, one.set, one.unlike)
+
+
+def test_texts_that_are_answered_together_get_what_predict_says(
+    start: Any,
+    together: Any,
+    save_encoder: Callable[..., Path],
+    write_sentence: Callable[[str, int], str],
+    tmp_path: Path,
+) -> None:
+    rows = [(write_sentence(topic, n), topic) for n in range(20) for topic in TOPICS]
+    with (tmp_path / "table.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("text", "label"), *rows])
+    network: Any = f"folder:{save_encoder(tmp_path / 'encoder')}"
+    settings: dict[str, Any] = {"engine": "openvino", "strategy": ("probe",), "resamples": 100}
+    model = regraft.fit(tmp_path / "table.csv", backbone=network, **settings)
+    bundle = model.save(tmp_path / "texts.regraft")
+    Offered.open(bundle)  # here PyTorch is loaded, which converts the network
+    server = start("-m", "regraft", "serve", bundle, "--port", 0)
+    texts = [text for text, _ in rows]
+    expected = dict(zip(texts, predict(model, tmp_path / "table.csv"), strict=True))
+
+    def alone(text: str) -> Any:
+        return server.predict(text.encode(), "?top=5", content_type="text/plain").json
+
+    found = together(alone, texts)
+    found += server.post({"texts": texts[::-1], "top": 5}).json["predictions"]
+    for text, answer in zip([*texts, *texts[::-1]], found, strict=True):
+        one = expected[text]
+        assert told(answer) == (one.label, one.probability, one.top, one.set, one.unlike)
+    assert server.stop() == 0
 
 
 @pytest.mark.parametrize(
