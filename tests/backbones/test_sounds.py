@@ -227,5 +227,7 @@ def test_hearing_goes_with_sound_only() -> None:
     for record in ({"size": 30, "reads": "sound"}, {"hears": {"front": "samples"}}):
         with pytest.raises(UsageError, match="hears: goes with reads: sound"):
             InputSpec.from_dict(record)
+    with pytest.raises(UsageError, match="hears: 3 is not an object"):
+        InputSpec.from_dict({"size": 30, "reads": "sound", "hears": 3})
     with pytest.raises(UsageError, match="size: 31 is not a whole number from 1 to 30"):
         find("whisper-tiny-en").spec.at(31)

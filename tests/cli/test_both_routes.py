@@ -53,6 +53,7 @@ def test_each_network_has_its_own_input(fitted: dict[str, Any], listener: Path) 
     assert " px" in details["efficientnet-lite0"]
     assert details[f"folder:{listener}"].startswith("2 s,")
     assert f"efficientnet-lite0 + folder:{listener}" in details
+    assert fitted["chosen"][f"size, folder:{listener}"] == "2 s: the network's own"
 
 
 def test_the_least_leave_one_out_error_chooses(fitted: dict[str, Any]) -> None:

@@ -18,9 +18,13 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from regraft.backbones import sources
-from regraft.backbones.catalog import catalog
+from regraft.backbones.catalog import catalog, find
+from regraft.backbones.extractor import Extractor
 from regraft.errors import BundleError
 from regraft.export.bundle import Bundle, read_bundle, write_bundle
+from regraft.modalities.audio import MODALITY
+from regraft.model.carried import refusals as carried_refusals
+from regraft.model.carried import told_of
 from regraft.model.model import Model
 from regraft.model.packing import pack, unpack
 from regraft.verbs.fit import Fitted
@@ -584,3 +588,36 @@ def watched(paths: dict[str, Path], picture: Path, cache: Path, folder: Path) ->
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
+
+
+# --- a network whose configuration is in its row -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model_type": "bert"}, "row.options.model_type: 'bert', and the network is WhisperModel"),
+        ({}, "row.options.model_type: None"),
+        ({"model_type": 3}, "row.options.model_type: 3"),
+        ({"model_type": "whisper", "auto_map": {"AutoModel": "evil.Model"}}, "remote code"),
+        ({"model_type": "whisper", "x": {"attn_implementation": "evil/kernels"}}, "eager, sdpa"),
+    ],
+)
+def test_options_of_another_kind_are_refused(options: dict[str, Any], message: str) -> None:
+    row = find("whisper-tiny-en")
+    told = told_of(Extractor(row, row.spec, "torch"))
+    views, inputs = MODALITY.views, MODALITY.inputs
+    assert not list(carried_refusals(told, views, inputs))
+    told["row"]["options"] = options
+    assert any(message in reason for reason in carried_refusals(told, views, inputs))
+
+
+def test_a_hearing_that_lies_is_refused() -> None:
+    row = find("whisper-tiny-en")
+    told = told_of(Extractor(row, row.spec, "torch"))
+    told["spec"]["hears"] = {"front": "telepathy"}
+    found = list(carried_refusals(told, MODALITY.views, MODALITY.inputs))
+    assert any("spec.hears.front: 'telepathy'" in reason for reason in found)
+    told["spec"] = {"size": 30, "reads": "sound"}
+    found = list(carried_refusals(told, MODALITY.views, MODALITY.inputs))
+    assert any("hears: goes with reads: sound" in reason for reason in found)

@@ -105,7 +105,8 @@ class InputSpec:
         for name in ("mean", "std", "views"):
             if isinstance(given := getattr(self, name), list):  # as JSON has it
                 object.__setattr__(self, name, tuple(given))
-        if isinstance(told := getattr(self, "hears"), Mapping):  # noqa: B009  as JSON has it
+        told: object = self.hears
+        if told is not None and not isinstance(told, Hearing):  # as JSON has it
             object.__setattr__(self, "hears", _hearing(told))
         if mistakes := list(self._mistakes()):
             raise UsageError(*mistakes)
@@ -174,7 +175,9 @@ class InputSpec:
         return cls(**record)
 
 
-def _hearing(record: Mapping[str, Any]) -> Hearing:
+def _hearing(record: object) -> Hearing:
+    if not isinstance(record, Mapping):
+        raise UsageError(f"hears: {record!r} is not an object with a front")
     known = [f.name for f in fields(Hearing)]
     if unknown := sorted(set(record) - set(known)):
         raise UsageError(f"hears: {', '.join(unknown)}: not known; known: {', '.join(known)}")

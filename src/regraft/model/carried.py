@@ -18,7 +18,7 @@ from typing import Any
 
 from regraft.backbones.cache import cache_folder, file_hash
 from regraft.backbones.catalog import CatalogRow, Weights, available, catalog, families, row_from
-from regraft.backbones.configs import read_config
+from regraft.backbones.configs import read_config, refuse_config
 from regraft.backbones.describe import RESERVED_ARGS
 from regraft.backbones.engines import ENGINES
 from regraft.backbones.extractor import Extractor
@@ -66,11 +66,32 @@ def refusals(told: Mapping[str, Any], views: Sequence[str], inputs: Sequence[str
         yield f"row.family, row.architecture: {row['family']!r} has no {network!r} here"
     if reserved := sorted(RESERVED_ARGS & set(row.get("options", {}))):
         yield f"row.options: {', '.join(reserved)} could load files"
+    if row["source"] == "transformers" and family is not None and not row.get("config"):
+        yield from _wrong_options(row)
     for where, spec in {"spec": told["spec"], "row.spec": row["spec"]}.items():
         yield from (f"{where}.{mistake}" for mistake in _wrong_spec(spec))
     for name in ("size_multiple", "min_size"):
         if row.get(name, 1) < 1:
             yield f"row.{name}: expected 1 or more, got {row[name]}"
+
+
+def _wrong_options(row: Mapping[str, Any]) -> Iterator[str]:
+    """Options that are a whole configuration must be of the architecture's own kind."""
+    options = row.get("options", {})
+    kind = options.get("model_type")
+    if not _is_own_kind(kind, row):
+        yield f"row.options.model_type: {kind!r:.60}, and the network is {row['architecture']}"
+    try:
+        refuse_config(options, "row.options")
+    except BackboneError as error:
+        yield str(error)
+
+
+def _is_own_kind(kind: object, row: Mapping[str, Any]) -> bool:
+    """Whether a configuration's ``model_type`` is that of the row's architecture."""
+    own = families()[row["family"]].model_type.replace("-", "")
+    own = own or re.sub(r"(Model|For[A-Za-z]+)$", "", row["architecture"]).lower()
+    return isinstance(kind, str) and re.sub(r"[_-]", "", kind) == own
 
 
 def _wrong_spec(record: Mapping[str, Any]) -> Sequence[str]:
@@ -145,9 +166,7 @@ def _config(bundle: Bundle, index: int, told: Mapping[str, Any]) -> bytes:
     """The configuration of the architecture, which must be of the architecture's own kind."""
     config = bundle.document(f"backbone-{index}-config")
     kind = config.get("model_type") if isinstance(config, dict) else None
-    own = families()[told["family"]].model_type.replace("-", "")
-    own = own or re.sub(r"(Model|For[A-Za-z]+)$", "", told["architecture"]).lower()
-    if not isinstance(kind, str) or re.sub(r"[_-]", "", kind) != own:
+    if not isinstance(config, dict) or not _is_own_kind(kind, told):
         raise BundleError(
             f"{bundle.path}: backbone-{index}-config.json is of the kind {kind!r:.60}, and the "
             f"network is {told['architecture']}"

@@ -37,6 +37,13 @@ def beside(row: CatalogRow, first: Extractor, recipe: Recipe, sizes: Sequence[in
     return first.spec.of(row.spec.at(size))
 
 
+def reasons(row: CatalogRow, spec: InputSpec, first: Extractor, recipe: Recipe) -> dict[str, str]:
+    """What was chosen for a network that reads something else than the first one, and why."""
+    if recipe.size is not None or spec.reads == first.spec.reads:
+        return {}
+    return {f"size, {row.name}": f"{spec.told}: the network's own"}
+
+
 def trainable(row: CatalogRow, recipe: Recipe) -> bool:
     """Whether a network can be trained as is asked by name."""
     return not any(refusal(strategy(name), row) for name in recipe.strategy)

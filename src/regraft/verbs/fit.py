@@ -31,7 +31,7 @@ from regraft.recipe import Recipe
 from regraft.transfer.block_weights import subsample
 from regraft.transfer.inputs import candidates, first_input, networks
 from regraft.transfer.kernel import MOST
-from regraft.verbs.beside import at, beside, trainable
+from regraft.verbs.beside import at, beside, reasons, trainable
 from regraft.verbs.evaluate import measure
 from regraft.verbs.forecast import Forecast, for_probes
 from regraft.verbs.ground import Ground
@@ -178,6 +178,7 @@ class _Run:
             wanted = beside(row, first, self.recipe, self.sizes)
             if self.recipe.backbone or self.forecast.affords(row, wanted, TO_OPEN):
                 rungs.append(self._another(row, wanted, kept, learning))
+                self.chosen |= reasons(row, wanted, first, self.recipe)
         if len(rungs) > 1:
             asked = (rungs, learning, self.recipe.seed, self.store)
             rungs.append(self._timed("head", side_by_side, *asked))
