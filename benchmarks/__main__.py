@@ -59,6 +59,7 @@ BENCHMARKS = (
     Benchmark("banking77", "banking77.py", "{banking77}"),
     Benchmark("text_features", "text_features.py", "{banking77}"),
     Benchmark("cells", "cells.py", "--bccd {bccd} --work {work}"),
+    Benchmark("text_training", "text_training.py", "{banking77}"),
     Benchmark("pretrained_check", "pretrained_check.py", "{imagenet}"),
     Benchmark("guard", "guard.py", "--clothing {clothing} --bccd {bccd} --work {work}"),
     Benchmark("norm_trap", "norm_trap.py", "--work {work}"),

@@ -249,3 +249,12 @@ def test_the_gradient_of_pairs_is_that_of_one_call(texts: Setting) -> None:
     torch.testing.assert_close(losses, whole, rtol=1e-4, atol=1e-5)
     for mine, theirs in zip(ours, torch.autograd.grad(whole.mean(), moving), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_the_head_of_texts_learns_faster_than_the_body(texts: Setting) -> None:
+    """The closed-form head has large weights: at a body's rate it could not follow."""
+    parts = texts.ready("lp-ft", steps=2).training().parts
+    factor = strategy("lp-ft").of("text").settings["head"]
+    assert factor > 1
+    assert [part.rate_factor for part in parts[-2:]] == [1.0, factor]
+    assert "head" not in strategy("lp-ft").settings

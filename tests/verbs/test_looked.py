@@ -110,8 +110,8 @@ def test_of_many_the_surest_mistakes_and_one_of_each_class(
     labels = rng.integers(0, classes, n)
     odds = np.exp(rng.normal(size=(n, classes)) + margin * np.eye(classes)[labels])
     probabilities = odds / odds.sum(1, keepdims=True)
-    chosen = list(_chosen(probabilities, labels))
     answers, sure = probabilities.argmax(1), probabilities.max(1)
+    chosen = list(_chosen(answers, sure, labels))
     wrong = [i for i in chosen if answers[i] != labels[i]]
     right = [i for i in chosen if answers[i] == labels[i]]
     assert chosen == wrong + right

@@ -19,7 +19,7 @@ PRECISIONS = ("float32", "bfloat16")
 MOST: Mapping[str, float] = MappingProxyType(
     {
         **dict.fromkeys(("warmup", "average", "shallow", "frozen"), 1.0),
-        **{"rate": 100.0, "weight_decay": 100.0, "clip": sys.float_info.max},
+        **{"head": 1e6, "rate": 100.0, "weight_decay": 100.0, "clip": sys.float_info.max},
     }
 )
 
@@ -35,6 +35,7 @@ class Plan:
     rate          highest learning rate
     shallow       rate of the shallowest layers as a share of it; those between follow in geometric
                   steps; 1: one rate for all
+    head          rate of the head, in those of the deepest layers
     frozen        share of the depth, from the shallow end, that stands still
     optimiser, schedule, loss, augment, attack  by name, with parameters in their text form
     warmup        share of the steps in which the rate rises
@@ -55,6 +56,7 @@ class Plan:
     batch: int = 32
     rate: float = 1e-3
     shallow: float = 0.02
+    head: float = 1.0
     frozen: float = 0.0
     optimiser: str = "adamw"
     schedule: str = "cosine"

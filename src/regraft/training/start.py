@@ -99,7 +99,7 @@ def _number(*parts: int) -> int:
 def parts_that_learn(model: Grafted, wanted: Strategy, row: CatalogRow, plan: Plan) -> list[Part]:
     """What may move, by depth, the head the last; all else is frozen.
 
-    The rates go in geometric steps from `plan.shallow` to 1.
+    The rates go in geometric steps from `plan.shallow` to 1, that of the head is `plan.head`.
     """
     own = dict(model.named_parameters())
     depths = LEARNS[wanted.learns](model, row)
@@ -114,7 +114,7 @@ def parts_that_learn(model: Grafted, wanted: Strategy, row: CatalogRow, plan: Pl
         moving = [own[name].requires_grad_(True) for name in names]
         parts.append(Part(moving, plan.shallow ** (1 - place), round(plan.steps * share)))
     head = [p.requires_grad_(True) for p in model.linear.parameters()]
-    return [part for part in (*parts, Part(head)) if part.parameters]
+    return [part for part in (*parts, Part(head, plan.head)) if part.parameters]
 
 
 def _before_the_deep(model: Grafted, depths: Groups) -> int:
