@@ -133,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     portions.add_arguments(parser)
     asked = parser.parse_args(arguments)
     os.environ.setdefault("REGRAFT_CACHE", str(asked.work / "cache"))
+    asked.work.mkdir(parents=True, exist_ok=True)
     if (place := sets.folder(asked.set, asked)) is None:
         return 0
     names = ("set", "backbone", "size", "eps", "train_eps", "norm", "method", "attack", "examples")

@@ -80,3 +80,80 @@ def test_what_is_no_bundle_is_refused(photos: Path, broken: Path, shell: Any) ->
         error = shell.error(done)
         assert error["kind"] == "bundle"
         assert str(path) in error["messages"][0]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--robust", "--eps", "2"], "2/255"),
+        (["--robust", "--attack", "autoatack"], "autoattack, pgd"),
+        (["--robust", "--examples", "0"], "examples"),
+        (["--robust", "--norm", "l1"], "linf, l2"),
+        (["--eps", "2/255"], "--robust"),
+    ],
+)
+def test_wrong_attacks_are_told(
+    words: list[str], told: str, bundle: Path, photos: Path, shell: Any
+) -> None:
+    done = shell.invoke("evaluate", bundle, photos, "--json", *words)
+    assert done.exit_code == 2
+    assert told in shell.error(done)["messages"][0]
+
+
+def test_an_attack_by_the_command_line(
+    bundle: Path, photos: Path, shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyautoattack")
+    monkeypatch.setattr("regraft.robustness.measuring.CHECKED", 2)
+    monkeypatch.setattr("regraft.robustness.sanity.PLANTED", 1)
+    for name, few in {"QUERIES": 5, "FEW_STEPS": 2, "MORE_STEPS": 4, "LARGE": (128.0,)}.items():
+        monkeypatch.setattr(f"regraft.robustness.sanity.{name}", few)
+    monkeypatch.setattr("regraft.robustness.measuring.PGD_STEPS", 2)
+    words = ("--robust", "--attack", "pgd", "--eps", "4/255", "--examples", 2)
+    page = tmp_path / "robust.html"
+    done = shell.invoke("evaluate", bundle, photos, *words, "--report", page, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = shell.document(done)["robust"]
+    assert (found["n"], len(found["points"])) == (2, 1)
+    assert all("changed" not in row for row in found["examples"])
+    assert "Under attack" in page.read_text(encoding="utf-8")
+
+
+def test_what_is_told_of_attacks_and_of_worse_pictures() -> None:
+    """Clean and robust accuracy with n and intervals; a result that failed a check says so."""
+    from regraft.cli import evaluate as verb
+
+    said: list[str] = []
+
+    class Voice:
+        def print(self, *what: Any) -> None:
+            from rich.console import Console
+
+            console = Console(width=120)
+            with console.capture() as capture:
+                for one in what:
+                    console.print(one, markup=False, highlight=False)
+            said.append(capture.get().replace("\u202f", " "))
+
+    share = {"value": 0.5, "low": 0.25, "high": 0.75}
+    found = {"n": 8, "norm": "linf", "attack": "AutoAttack standard", "clean": share}
+    found |= {"points": [{"told": "2/255", "accuracy": share}], "whole": True, "checks": [1, 2]}
+    voice: Any = Voice()
+    verb._show_robust(voice, {**found, "reliable": True, "why": []})
+    text = "".join(said)
+    for part in ("8 pictures", "ε = 2/255", "50.0 %", "25.0–75.0 %", "empirical, Lp only"):
+        assert part in text
+    said.clear()
+    verb._show_robust(voice, {**found, "whole": False, "reliable": False, "why": ["a: b"]})
+    text = "".join(said)
+    assert "upper bounds" in text
+    assert "! UNRELIABLE: a: b" in text
+    assert "Lp only" not in text
+    said.clear()
+    worst = {"name": "fog", "value": 0.2}
+    rows = [{"name": "fog"}]
+    worse = {"n": 8, "clean": share, "mean": share, "worst": worst, "rows": rows}
+    verb._show_corruptions(voice, {**worse, "lowest": {**worst, "severity": 5}})
+    assert "fog at severity 5 20.0 %" in "".join(said).replace("\n", " ")
+    verb._show_robust(voice, None)
+    verb._show_corruptions(voice, None)

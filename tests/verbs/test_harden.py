@@ -127,3 +127,19 @@ def test_a_model_is_hardened_by_its_own_recipe(
     recipe = seen["recipe"]
     assert (recipe.size, recipe.budget, recipe.strategy) == (32, 120.0, ("adversarial",))
     assert recipe.attack == "trades:eps=2"
+
+
+def test_a_comparison_shows_what_holds_under_attack(lesson: Path, network: str) -> None:
+    import regraft
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("regraft.verbs.hardening.JUDGED_ON", 6)
+        asked = {"backbone": network, "size": 32, "engine": "torch", "steps": 2, "resamples": 100}
+        found = regraft.compare(lesson, strategies=("probe", "adversarial"), **asked)
+    for row in found.record["strategies"]:
+        assert row["robust"]["n"] == 6
+        assert row["robust"]["attack"] == "n-fgsm:eps=2"
+        assert 0 <= row["robust"]["value"] <= 1
+    from regraft.evaluation.compare_page import compare_page
+
+    assert "Under attack" in compare_page(found.record)

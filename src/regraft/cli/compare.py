@@ -115,8 +115,15 @@ def _show(voice: Voice, found: "Comparison") -> None:
         score, gain = row["score"], row["against_probe"]
         ends = "" if score["low"] is None else f"{score['low']:.1%} – {score['high']:.1%}"
         change = "" if gain is None else f"{100 * gain['difference']:+.1f} points"
-        rows.append([row["name"], f"{score['value']:.1%}", ends, change, f"{row['seconds']:.0f} s"])
-    heads = ("strategy", "accuracy", "95 % interval", "against probe", "time")
+        robust = [f"{row['robust']['value']:.1%}"] if "robust" in row else []
+        facts = [f"{score['value']:.1%}", ends, change, *robust, f"{row['seconds']:.0f} s"]
+        rows.append([row["name"], *facts])
+    attacked = [row["robust"] for row in found.record["strategies"] if "robust" in row]
+    more = ["under attack"] if attacked else []
+    heads = ("strategy", "accuracy", "95 % interval", "against probe", *more, "time")
     voice.print(table(heads, rows))
+    if attacked:
+        first = attacked[0]
+        voice.print(f"under attack: PGD on {first['n']} of them, for {first['attack']}; empirical")
     for warning in found.record["warnings"]:
         voice.print(f"! {warning}")

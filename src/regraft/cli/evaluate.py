@@ -1,7 +1,7 @@
 """regraft evaluate: a model and labelled examples → metrics with intervals, and a report."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from regraft.cli.options import (
     several,
 )
 from regraft.cli.outputs import without_thumbnails
+from regraft.cli.tables import table
 from regraft.errors import UsageError
 
 ROBUST = "Under attack"
@@ -126,7 +127,49 @@ def evaluate(
         progress=voice.progress,
     )
     voice.print(found.table(voice.width))
+    _show_parts(voice, found.record)
     if report is not None:
         found.save(report)
         voice.print(f"\nwritten: {report}")
     return Reply(without_thumbnails(found.record))
+
+
+def _show_parts(voice: Voice, record: dict[str, Any]) -> None:
+    _show_robust(voice, record.get("robust"))
+    _show_corruptions(voice, record.get("corruptions"))
+
+
+def _show_robust(voice: Voice, found: dict[str, Any] | None) -> None:
+    """Clean and robust accuracy, and whether it can be believed."""
+    from regraft.evaluation.report import share, span
+
+    if found is None:
+        return
+    voice.print(f"\nunder attack: {found['n']} pictures, {found['norm']}, {found['attack']}")
+    shares = [("none", found["clean"])]
+    shares += [(f"ε = {point['told']}", point["accuracy"]) for point in found["points"]]
+    heads = ("change", "right", "95 % interval")
+    rows = [[change, share(one["value"]), span(one)] for change, one in shares]
+    voice.print(table(heads, rows, heads[1:]))
+    if not found["whole"]:
+        voice.print("a quick attack: these are upper bounds, AutoAttack may find more")
+    if found["reliable"]:
+        voice.print(f"{len(found['checks'])} checks of the attack passed; empirical, Lp only")
+    for reason in found["why"]:
+        voice.print(f"! UNRELIABLE: {reason}")
+
+
+def _show_corruptions(voice: Voice, found: dict[str, Any] | None) -> None:
+    """The mean and the worst."""
+    from regraft.evaluation.report import share, span
+
+    if found is None:
+        return
+    mean, worst, lowest = found["mean"], found["worst"], found["lowest"]
+    clean = share(found["clean"]["value"])
+    voice.print(
+        f"\non worse pictures ({found['n']}, {len(found['rows'])} kinds, 5 severities): "
+        f"{share(mean['value'])} right ({span(mean)}), as they are {clean}",
+        f"worst: {worst['name']} {share(worst['value'])}; lowest: {lowest['name']} at severity "
+        f"{lowest['severity']} {share(lowest['value'])}",
+    )

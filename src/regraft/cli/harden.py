@@ -65,7 +65,7 @@ def harden(
     resume: Resume = False,
     **training: Any,
 ) -> Reply:
-    """Train so that small changes of a picture mislead less, and show what that costs."""
+    """Train a model that small changes of its pictures mislead less."""
     from regraft.verbs.harden import harden as hardened
 
     told = columns(label, group, path_column, None, split_column, root)

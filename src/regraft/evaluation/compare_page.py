@@ -39,7 +39,8 @@ def compare_page(record: Record) -> str:
         strategies  [{name, told (what it is), score {value, low, high}, seconds,
                       curve [{seconds, accuracy}], per_class {class: recall},
                       by_labels [{labels (per class, or "all"), value, low, high, runs [value]}],
-                      against_probe {difference, low, high} or None}]
+                      against_probe {difference, low, high} or None, robust {value, n, attack}
+                      where one of them learns against an attack}]
         warnings    [sentence]
         reproduce   [command line]
 

@@ -6,9 +6,9 @@ averages) are what counts.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from regraft.transfer.probe import HeadFit
 from regraft.verbs.augmenting import ASKED, usual_augmentation, with_usual
 from regraft.verbs.compared import ALL, BUDGET, Outcome, Telling, outcome_of
 from regraft.verbs.ground import divided
+from regraft.verbs.hardening import compared_by, under_attack
 from regraft.verbs.kept import kept_head
 from regraft.verbs.planning import Turn, drafted, small_batch
 from regraft.verbs.prepare import prepare
@@ -190,6 +191,7 @@ class _Comparison:
         self._read(self._listed(source, strategies))
         wanted = [strategy(name).of(self.row.spec.reads) for name in strategies]
         self._extract()
+        self.attack = compared_by(wanted, self.recipe)
         amounts: list[int | str] = [*sorted(labels), ALL]
         jobs = [(one, k, seed) for k in amounts for seed in seeds for one in wanted]
         outcomes = []
@@ -199,7 +201,8 @@ class _Comparison:
             until = now + (self.until - now) / max(1, training)
             outcomes.append(self._outcome(one, k, seed, until))
             self.progress.say(f"{one.name}, {k} labels, seed {seed}: {outcomes[-1].accuracy:.1%}")
-        told = Telling(self.data, self.measured, self.recipe, self.row.name, self.one.spec.size)
+        about = (self.data, self.measured, self.recipe, self.row.name, self.one.spec.size)
+        told = Telling(*about, self.attack)
         return Comparison(told.record(wanted, outcomes), tuple(outcomes))
 
     def _listed(self, source: Any, strategies: Sequence[str]) -> Dataset:
@@ -247,10 +250,25 @@ class _Comparison:
         probing = time.perf_counter() - begin + self.extracting * len(some) / len(self.learning)
         if not wanted.trains:
             answer = fit.head.scores(self.held_seen.features).argmax(1)  # type: ignore[arg-type]
-            return Outcome(wanted.name, k, seed, answer == self.truth, answer, probing)
+            outcome = Outcome(wanted.name, k, seed, answer == self.truth, answer, probing)
+            return replace(outcome, robust=self._held_up(partial(self._frozen, fit, some), k))
         run, trained = self._trained(wanted, k, seed, some, fit, until)
         before = probing if wanted.head == "ridge" else 0.0
-        return outcome_of(wanted.name, k, seed, self.truth, run, trained, before)
+        outcome = outcome_of(wanted.name, k, seed, self.truth, run, trained, before)
+        return replace(outcome, robust=self._held_up(lambda: run.model, k))
+
+    def _held_up(self, model: Callable[[], Any], k: int | str) -> npt.NDArray[np.bool_] | None:
+        """Which answers hold under attack, where a strategy learns for that."""
+        if not self.attack or k != ALL:
+            return None
+        return under_attack(model(), self._held, self.attack, self.recipe.seed)
+
+    def _frozen(self, fit: HeadFit, some: Numbers) -> Any:
+        """The probe as one network."""
+        from regraft.training.start import begun
+
+        temperature = fit_temperature(fit.left_out, self.learning.targets[some])
+        return begun(strategy("probe"), self.row, self.one.spec, fit.head, temperature, 0)
 
     def _head(self, some: Numbers, seed: int) -> HeadFit:
         assert self.seen.features is not None

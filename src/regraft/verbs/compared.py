@@ -35,6 +35,7 @@ class Outcome:
 
     right   (m,) whether each measured example was told right
     answer  (m,) the class numbers that were answered
+    robust  (k,) whether each of some was still told right under attack; None: not measured
     """
 
     strategy: str
@@ -45,6 +46,7 @@ class Outcome:
     seconds: float
     curve: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
+    robust: npt.NDArray[np.bool_] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -93,6 +95,7 @@ class Telling:
     recipe: Recipe
     backbone: str
     size: int
+    attack: str = ""
 
     @property
     def truth(self) -> Numbers:
@@ -142,7 +145,16 @@ class Telling:
             "per_class": self._recalls(whole),
             "by_labels": [*self._by_labels(own)],
             "against_probe": against,
+            **self._robust(whole),
         }
+
+    def _robust(self, whole: Sequence[Outcome]) -> dict[str, Any]:
+        """What still holds under attack, over the seeds; nothing where it was not measured."""
+        flags = [o.robust for o in whole if o.robust is not None]
+        if not flags:
+            return {}
+        share = float(np.mean([some.mean() for some in flags]))
+        return {"robust": {"value": share, "n": len(flags[0]), "attack": self.attack}}
 
     def _score(self, whole: Sequence[Outcome]) -> dict[str, Any]:
         """Mean over the seeds; the interval over the measured examples is that of the first."""

@@ -5,17 +5,21 @@ Between the start and the end of training lies a curve of such pairs (weights on
 Wortsman et al. 2022, arXiv 2109.01903); the user's wish says which of them is taken.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from regraft.recipe import Recipe
 from regraft.verbs.choosing import SURE, Mix, Scores, weight_candidates
 
 if TYPE_CHECKING:
     from regraft.training.averaging import State
+    from regraft.training.grafted import Grafted
     from regraft.training.judging import Held
+    from regraft.training.strategies import Strategy
     from regraft.training.terms import Trained
     from regraft.training.tuning import Ready
 
@@ -110,8 +114,7 @@ class Hardening:
 
     @property
     def _some(self) -> Any:
-        rng = np.random.default_rng([self.seed, 31])
-        return np.sort(rng.permutation(len(self.judge.labels))[:JUDGED_ON])
+        return judged(len(self.judge.labels), self.seed)
 
     def _measured(self, how: str, state: "State") -> Operating:
         from regraft.robustness.judging import held
@@ -133,6 +136,35 @@ class Hardening:
 def _surely(gain: npt.NDArray[np.float64]) -> bool:
     error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
     return bool(gain.mean() > SURE * error)
+
+
+def compared_by(wanted: Sequence["Strategy"], recipe: Recipe) -> str:
+    """The attack that strategies are compared by: that of the first which learns against one.
+
+    Empty where none does.
+    """
+    from regraft.training.attacking import Attacking
+
+    own = (recipe.attack or str(one.settings.get("attack", "")) for one in wanted if one.trains)
+    return next((text for text in own if text and Attacking.of(text).eps), "")
+
+
+def under_attack(model: "Grafted", judge: "Held", attack: str, seed: int) -> Flags:
+    """(n,) which of up to JUDGED_ON answers still hold; the network whole, as it is."""
+    from regraft.robustness.judging import held
+    from regraft.training.attacking import Attacking
+
+    model.join()
+    attacking = Attacking.of(attack)
+    some = judged(len(judge.labels), seed)
+    pixels, labels = judge.pixels[some], judge.labels[some]
+    found = held(model, pixels, labels, attacking.row.norm, attacking.eps, seed=seed)
+    return np.asarray(found.robust.numpy())
+
+
+def judged(n: int, seed: int) -> Any:
+    """Places of up to JUDGED_ON of n examples, by the seed."""
+    return np.sort(np.random.default_rng([seed, 31]).permutation(n)[:JUDGED_ON])
 
 
 def guarded(told: dict[str, Any], tuned: Scores, temperature: float) -> Mix:
