@@ -55,6 +55,7 @@ BENCHMARKS = (
     Benchmark("fine_tuning", "fine_tuning.py", "{clothing}"),
     Benchmark("partial", "partial.py", "{clothing}"),
     Benchmark("serving", "serving.py", "--model {model} --pictures {clothing}/validation"),
+    Benchmark("detection", "detection.py", "{bccd}"),
     Benchmark("spoken_digits", "spoken_digits.py", "{fsdd}"),
     Benchmark("banking77", "banking77.py", "{banking77}"),
     Benchmark("text_features", "text_features.py", "{banking77}"),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
-    from regraft.verbs.fit import Fitted
+    from regraft.verbs.fitted import Fitted
 
 # Set before any test imports a library that reads them, and inherited by child processes.
 os.environ["HF_HUB_OFFLINE"] = "1"

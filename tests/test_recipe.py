@@ -43,6 +43,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "micro_batch": st.none() | st.integers(1, 10**6),
     **dict.fromkeys(("workers", "patience"), st.none() | st.integers(0, 10**6)),
     "compile": st.booleans(),
+    "repair": st.booleans(),
     **dict.fromkeys(TEXTS, st.none() | texts),
     "weight_decay": st.none() | st.floats(0, 10),
     "average": st.none() | st.floats(0, 1),
@@ -103,6 +104,7 @@ WRONG: dict[str, list[Any]] = {
     "micro_batch": [0, 1.5, "8", True],
     **{name: [-1, 1.5, "4", True] for name in ("workers", "patience")},
     "compile": [1, "yes", None],
+    "repair": [0, "no", None],
     **{name: [3, ["sgd"], "\ud800"] for name in TEXTS},
     "weight_decay": [-0.1, 11, "0.1", True],
     "average": [-0.1, 1.1, "0.1", True],
@@ -136,7 +138,7 @@ def test_toml_and_plain_data_round_trip(recipe: Recipe) -> None:
 @given(recipes)
 def test_toml_tells_exactly_what_was_set(recipe: Recipe) -> None:
     told = tomllib.loads(recipe.to_toml())
-    always = {"parts", "seed", "budget", "compile", "coverage", "resamples"}
+    always = {"parts", "seed", "budget", "compile", "repair", "coverage", "resamples"}
     blank = Recipe()
     set_here = {f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(blank, f.name)}
     assert set(told) == always | set_here

@@ -58,6 +58,7 @@ class Recipe:
     size         of the input: pixels, tokens or seconds; None: chosen
     views        views of a picture whose features are averaged; empty: chosen
     engine       what runs the network; None: the fastest here
+    repair       whether boxes with a fault that can be mended are; else they are left out
     licence      licences that weights may have, such as ``apache-2.0``; empty: any
     parts        shares of train, validation and test where the split is made here
     seed         of everything random
@@ -96,6 +97,7 @@ class Recipe:
     size: int | None = None
     views: tuple[str, ...] = ()
     engine: str | None = None
+    repair: bool = False
     licence: tuple[str, ...] = ()
     parts: tuple[float, ...] = (0.7, 0.15, 0.15)
     seed: int = 0
@@ -175,9 +177,9 @@ class Recipe:
                 continue
             if not (_is_number(value) and least <= value <= most):
                 yield f"{name}: expected a number from {least:g} to {most:g}{words}, got {value!r}"
-        compiled: Any = self.compile
-        if not isinstance(compiled, bool):
-            yield f"compile: expected true or false, got {compiled!r}"
+        for name in ("compile", "repair"):
+            if not isinstance(value := getattr(self, name), bool):
+                yield f"{name}: expected true or false, got {value!r}"
         if self.steps is not None and self.epochs is not None and self._both_lengths_are_right():
             yield "steps, epochs: give one of them"
 

@@ -93,9 +93,7 @@ def test_a_ranking_has_both(shell: Any, sounds: Path, listener: Path) -> None:
     assert units["efficientnet-lite0"][1] == "px"
 
 
-def test_the_doctor_hears_too(
-    shell: Any, sounds: Path, listener: Path, tmp_path: Path
-) -> None:
+def test_the_doctor_hears_too(shell: Any, sounds: Path, listener: Path, tmp_path: Path) -> None:
     wrong = shutil.copytree(sounds, tmp_path / "wrong")
     shutil.move(wrong / "low" / "3.wav", wrong / "high" / "misplaced.wav")
     words = ("--backbone", f"folder:{listener}", "--engine", "torch")

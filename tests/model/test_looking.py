@@ -25,7 +25,7 @@ from regraft.model.model import Model
 from regraft.transfer.novelty import Novelty
 from regraft.transfer.probe import Head
 from regraft.transfer.scaling import BlockScaling
-from regraft.verbs.fit import Fitted
+from regraft.verbs.fitted import Fitted
 
 SIZE, PATCH = 64, 8
 CLASSES = ("red", "green", "blue")

@@ -21,7 +21,7 @@ from regraft.model import carried, packing
 from regraft.model.model import Model
 from regraft.model.predict import Prediction, predict
 from regraft.verbs.evaluate import evaluate
-from regraft.verbs.fit import Fitted
+from regraft.verbs.fitted import Fitted
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from regraft.model.carried import refusals as carried_refusals
 from regraft.model.carried import told_of
 from regraft.model.model import Model
 from regraft.model.packing import pack, unpack
-from regraft.verbs.fit import Fitted
+from regraft.verbs.fitted import Fitted
 
 Document = dict[str, Any]
 

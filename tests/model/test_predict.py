@@ -19,7 +19,7 @@ from regraft.backbones.network import class_names, load_network, synthetic_pictu
 from regraft.errors import DataError, UsageError
 from regraft.model.model import Model
 from regraft.model.predict import Prediction, Predictions, files, predict, predict_pretrained
-from regraft.verbs.fit import Fitted
+from regraft.verbs.fitted import Fitted
 
 DEFAULT = "efficientnet-lite0"
 

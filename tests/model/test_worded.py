@@ -11,7 +11,8 @@ from regraft.data.inline import inlined
 from regraft.errors import UsageError
 from regraft.model.model import Model
 from regraft.model.worded import MOST_RUNS, MOST_WORDS, which_words
-from regraft.verbs.fit import Fitted, fit_and_report
+from regraft.verbs.fit import fit_and_report
+from regraft.verbs.fitted import Fitted
 
 TOPICS = ("cooking", "trains", "weather")
 

@@ -17,7 +17,7 @@ import pytest
 import regraft
 from regraft.model.offered import Offered
 from regraft.model.predict import predict
-from regraft.verbs.fit import Fitted
+from regraft.verbs.fitted import Fitted
 
 TOPICS = ("cooking", "trains", "weather")
 

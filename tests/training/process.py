@@ -89,8 +89,10 @@ def resumed(setting: Setting, folder: Path) -> Training:
 def poisoned(setting: Setting, folder: Path) -> Training:
     """The loss of one process is no number."""
     run = run_of(setting)
-    own = run.loss
-    run.loss = lambda *given: own(*given) * (torch.nan if RANK == 1 and run.step == 1 else 1)
+    own = run.objective.losses
+    run.objective.losses = lambda *given: (
+        own(*given) * (torch.nan if RANK == 1 and run.step == 1 else 1)
+    )
     return run
 
 

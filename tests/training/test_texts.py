@@ -245,7 +245,7 @@ def test_the_gradient_of_pairs_is_that_of_one_call(texts: Setting) -> None:
     ours = [p.grad for p in moving]
     targets = torch.eye(3)[torch.as_tensor(run.material.labels)[batch.places]]
     logits, embedding = run.model(batch.pixels, embedding=True)
-    whole = run.loss(logits, targets, embedding)
+    whole = run.objective.losses(logits, targets, embedding)
     torch.testing.assert_close(losses, whole, rtol=1e-4, atol=1e-5)
     for mine, theirs in zip(ours, torch.autograd.grad(whole.mean(), moving), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)

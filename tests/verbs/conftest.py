@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from regraft.backbones.catalog import DEFAULT
-from regraft.verbs.fit import Fitted, fit_and_report
+from regraft.verbs.fit import fit_and_report
+from regraft.verbs.fitted import Fitted
 
 Settings = dict[str, Any]
 

@@ -22,7 +22,7 @@ from regraft.evaluation.intervals import bootstrap
 from regraft.evaluation.report import Report
 from regraft.model.model import Model
 from regraft.verbs.evaluate import evaluate
-from regraft.verbs.fit import Fitted
+from regraft.verbs.fitted import Fitted
 
 WritePhotos = Callable[..., Path]
 

@@ -24,7 +24,7 @@ from regraft.transfer.novelty import Novelty
 from regraft.transfer.probe import fit_wide_head
 from regraft.verbs import export as exporting
 from regraft.verbs.export import LIMIT, export
-from regraft.verbs.fit import Fitted
+from regraft.verbs.fitted import Fitted
 
 TOPICS = ("cooking", "trains", "weather")
 

@@ -25,7 +25,8 @@ from regraft.data.sources import load
 from regraft.errors import DataError, UsageError
 from regraft.modalities import modality
 from regraft.recipe import Recipe
-from regraft.verbs.fit import Fitted, fit, fit_and_report
+from regraft.verbs.fit import fit, fit_and_report
+from regraft.verbs.fitted import Fitted
 from regraft.verbs.prepare import Prepared, prepare
 from regraft.verbs.rungs import Learning
 

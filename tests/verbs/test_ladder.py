@@ -27,7 +27,8 @@ from regraft.recipe import Recipe
 from regraft.training.checkpoints import run_folder
 from regraft.training.loop import Training
 from regraft.verbs import fit as fit_module
-from regraft.verbs.fit import Fitted, fit, fit_and_report
+from regraft.verbs.fit import fit, fit_and_report
+from regraft.verbs.fitted import Fitted
 from regraft.verbs.ladder import Ladder, perhaps, refusals
 from regraft.verbs.planning import Planner
 from regraft.verbs.rungs import Learning

@@ -17,7 +17,7 @@ import regraft
 from regraft.backbones.features import Pass
 from regraft.backbones.store import Verdict
 from regraft.data.dataset import Dataset
-from regraft.verbs.fit import Fitted
+from regraft.verbs.fitted import Fitted
 from regraft.verbs.looked import RIGHT, WRONG, _chosen, looked
 
 # What lies in the folder of each name: a third of the labels are wrong.

@@ -11,7 +11,7 @@ import pytest
 import regraft
 from regraft.backbones.catalog import DEFAULT
 from regraft.errors import UsageError
-from regraft.verbs.fit import Fitted
+from regraft.verbs.fitted import Fitted
 from regraft.verbs.prepare import Prepared
 
 WritePhotos = Callable[..., Path]

@@ -10,7 +10,7 @@ from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import Seed, given
 
 if TYPE_CHECKING:
-    from regraft.verbs.fit import Fitted
+    from regraft.verbs.fitted import Fitted
 
 
 def demo(

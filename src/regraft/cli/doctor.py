@@ -13,6 +13,7 @@ from regraft.cli.options import (
     Kind,
     Label,
     PathColumn,
+    Repair,
     Root,
     Seed,
     Size,
@@ -57,7 +58,8 @@ def doctor(
     manifest: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write a manifest (.csv, .parquet) without the files that are bad."
+            metavar="FILE",
+            help="Write a manifest (.csv, .parquet; of boxes .csv, .json) without the bad files.",
         ),
     ] = None,
     no_label_errors: Annotated[
@@ -75,20 +77,21 @@ def doctor(
     root: Root = None,
     split_column: SplitColumn = None,
     modality: Kind = None,
+    repair: Repair = False,
 ) -> Reply:
     """Find unreadable files, copies, leaks and doubtful labels."""
     import regraft
 
     check_output("--report", report, (".html",))
     check_output("--csv", csv, (".csv",))
-    check_output("--manifest", manifest, (".csv", ".parquet"))
+    check_output("--manifest", manifest, (".csv", ".parquet", ".json"))
     told = columns(label, group, path_column, text, split_column, root)
     network = {"backbone": backbone, "size": size, "engine": engine, "seed": seed}
     found = regraft.doctor(
         source,
         look_for_label_errors=not no_label_errors,
         progress=voice.progress,
-        **given(**told, **network, modality=modality),
+        **given(**told, **network, modality=modality, repair=repair or None),
     )
     _show(voice, found)
     written = _written(found, report, csv, manifest)

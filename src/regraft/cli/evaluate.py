@@ -12,6 +12,7 @@ from regraft.cli.options import (
     Label,
     PathColumn,
     Positive,
+    Repair,
     Root,
     Source,
     Text,
@@ -103,6 +104,7 @@ def evaluate(
     attack: Attack = None,
     examples: Examples = None,
     corruptions: Corruptions = False,
+    repair: Repair = False,
 ) -> Reply:
     """Measure a model on labelled pictures."""
     import regraft
@@ -119,8 +121,7 @@ def evaluate(
         **given(label=label, group=group, path_column=path_column, text=text, root=root),
         split=split,
         heat_maps=heat_maps,
-        at=at,
-        positive=positive,
+        **given(at=at, positive=positive, repair=repair or None),
         robust=robust,
         corruptions=corruptions,
         **asked,

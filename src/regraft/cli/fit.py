@@ -18,6 +18,7 @@ from regraft.cli.options import (
     PathColumn,
     Patients,
     Positive,
+    Repair,
     Root,
     Seed,
     Size,
@@ -38,7 +39,7 @@ OptionalSource = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="A folder with one sub-folder per class, or a CSV, TSV, Parquet or JSON-lines "
-        "manifest; may be left out where --recipe names it.",
+        "manifest; boxes: COCO, Pascal VOC, YOLO, CSV; may be left out where --recipe names it.",
     ),
 ]
 Out = Annotated[
@@ -117,10 +118,11 @@ def fit(
     positive: Positive = None,
     strategy: Strategies = None,
     log: Logs = None,
+    repair: Repair = False,
     resume: Resume = False,
     **training: Any,
 ) -> Reply:
-    """Fit a classifier on pictures and measure it on those held out."""
+    """Fit a classifier, or a detector of boxes, and measure it on what is held out."""
     from regraft.recipe import Recipe
 
     asked = (Recipe() if recipe is None else _read(recipe)).changed(
@@ -142,6 +144,7 @@ def fit(
             positive=positive,
             strategy=several(strategy),
             log=several(log),
+            repair=repair or None,
             **training,
         )
     )

@@ -89,6 +89,10 @@ Positive = Annotated[
         help="Class that --at and the decision curve are about; of two classes the second.",
     ),
 ]
+Repair = Annotated[
+    bool,
+    typer.Option("--repair", help="Mend boxes with a fault where that can be done; else left out."),
+]
 SplitColumn = Annotated[
     str | None,
     typer.Option(metavar="COLUMN", help="Column that names train, validation or test."),

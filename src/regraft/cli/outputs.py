@@ -13,7 +13,7 @@ from regraft.errors import StorageError, UsageError
 from regraft.storage import write_atomically
 
 if TYPE_CHECKING:
-    from regraft.verbs.fit import Fitted
+    from regraft.verbs.fitted import Fitted
 
 # Key in the document → name in the folder, and what it is.
 FILES: Mapping[str, tuple[str, str]] = {
@@ -85,6 +85,7 @@ def document(fitted: "Fitted", folder: Path, paths: Mapping[str, Path]) -> dict[
     told = (
         *("tried", "findings", "chosen", "leave_one_out", "held_back"),
         *("split", "timings", "training"),
+        *("boxes_per_class", "box_errors", "box_confusion", "box_training"),
     )
     files = {key: str(path) for key, path in paths.items()}
     figures = {"metrics": fitted.report.metrics} | {

@@ -2,23 +2,33 @@
 
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from regraft.cli.edge import Reply, Voice, complain
 from regraft.cli.options import check_output, network_names
+from regraft.cli.outputs import made
 from regraft.cli.tables import table
 from regraft.errors import DataError, UsageError
 from regraft.storage import write_atomically
 
-if TYPE_CHECKING:
-    from regraft.model.predict import Prediction, Predictions
+Least = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, metavar="SCORE", help="Of a detector: the score from which boxes count."
+    ),
+]
+Draw = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Of a detector: write pictures with boxes there."),
+]
 
 STDIN = "-"
 AT_ONCE = 256  # answers that are printed together
@@ -27,16 +37,22 @@ TOP = 5
 
 
 class _Form(NamedTuple):
-    """How answers are written for a program: their text, of which `heading` lines come once."""
+    """How answers are written for a program: their text, of which `heading` lines come once.
 
-    text: Callable[["Predictions"], str]
-    heading: int
+    whole  whether all answers are one document
+    """
+
+    text: Callable[[Any], str]
+    heading: int = 0
+    whole: bool = False
 
 
 FORMS = {
-    "jsonl": _Form(lambda answers: answers.to_json_lines(), 0),
+    "jsonl": _Form(lambda answers: answers.to_json_lines()),
     "csv": _Form(lambda answers: answers.to_csv(), 1),
+    "coco": _Form(lambda answers: answers.to_coco(), whole=True),
 }
+ENDINGS = {"jsonl": "jsonl", "csv": "csv", "json": "coco"}
 
 
 class _Source(NamedTuple):
@@ -44,7 +60,9 @@ class _Source(NamedTuple):
 
     told: dict[str, Any]
     modality: str
-    answer: Callable[[list[str]], Iterable["Prediction"]]
+    answer: Callable[[list[str]], Iterable[Any]]
+    task: str = "classification"
+    classes: tuple[str, ...] = ()
 
 
 def predict(
@@ -70,27 +88,33 @@ def predict(
         typer.Option(min=1, metavar="K", help=f"Classes to list for a file; {TOP} by default."),
     ] = None,
     form: Annotated[
-        Literal["table", "jsonl", "csv"] | None,
+        Literal["table", "jsonl", "csv", "coco"] | None,
         typer.Option("--format", help="By default a table, or what the name of --output ends in."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the answers there, not on stdout.")
     ] = None,
+    least: Least = None,
+    draw: Draw = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, not with a newline.")
     ] = False,
 ) -> Reply:
-    """Name the class of pictures, with a probability."""
+    """Name the class of pictures, with a probability, or the objects in them, with boxes."""
     names = list(inputs or ())
     model = None if pretrained or not names else names.pop(0)
     written = form or _form_of(output)
     if mistakes := list(_mistakes(voice, names, top, form, written, output, null)):
         raise UsageError(*mistakes)
     check_output("--output", output)
-    source = _as_it_is(pretrained, top, voice) if pretrained else _fitted(str(model), top, voice)
+    who = partial(_as_it_is, pretrained) if pretrained else partial(_fitted, str(model))
+    source = who(top, least, voice)
+    kind = KINDS[source.task]
+    if mistakes := list(_unfit(kind, top, written, draw)):
+        raise UsageError(*mistakes)
     tally = _Tally(keep=voice.json)
     answers = tally.watch(_in_order(source, _named(names, null)))
-    _write(voice, answers, written, output, top)
+    _write(voice, _drawn(answers, draw, source.classes), written, output, top, kind)
     reply = {"predictions": tally.kept, "model": source.told}
     if tally.answered:
         return Reply(reply)
@@ -100,7 +124,7 @@ def predict(
 
 def _form_of(output: Path | None) -> str:
     ending = "" if output is None else output.suffix.lower().removeprefix(".")
-    return ending if ending in FORMS else "table"
+    return ENDINGS.get(ending, "table")
 
 
 def _mistakes(
@@ -129,27 +153,32 @@ def _mistakes(
 # Who answers -------------------------------------------------------------------------------------
 
 
-def _fitted(path: str, top: int | None, voice: Voice) -> _Source:
-    from regraft.model.model import Model
+def _fitted(path: str, top: int | None, least: float | None, voice: Voice) -> _Source:
+    from regraft.model.opening import opened
     from regraft.model.predict import predict_in_turn
 
-    model = Model.load(path)
+    model = opened(path)
     told = {
         "bundle": path,
         "name": model.record.get("name"),
         "classes": list(model.classes),
         "backbones": [one["name"] for one in model.networks],
     }
+    settings = {"top": top or TOP, "least": least, "progress": voice.progress}
     return _Source(
         told,
         model.modality,
-        lambda files: predict_in_turn(model, files, top=top or TOP, progress=voice.progress),
+        lambda files: predict_in_turn(model, files, **settings),
+        model.task,
+        model.classes,
     )
 
 
-def _as_it_is(name: str, top: int | None, voice: Voice) -> _Source:
+def _as_it_is(name: str, top: int | None, least: float | None, voice: Voice) -> _Source:
     from regraft.model.predict import predict_pretrained
 
+    if least is not None:
+        raise UsageError("--least: is for a detector")
     return _Source(
         {"pretrained": name},
         "image",
@@ -173,18 +202,18 @@ def _on_stdin(null: bool) -> list[str]:
     return [path for path in paths if path]
 
 
-def _in_order(source: _Source, names: Iterable[str]) -> Iterator["Prediction"]:
+def _in_order(source: _Source, names: Iterable[str]) -> Iterator[Any]:
     """An answer for every file, those that do not exist included, in the order of the names."""
-    from regraft.model.predict import Prediction, files
+    from regraft.model.predict import files
 
-    missing: dict[int, Prediction] = {}
+    lost, missing = KINDS[source.task].lost, dict[int, Any]()
     there: list[str] = []
     for name in names:
         try:
             there += files(name, source.modality)
         except DataError as error:
             reason = str(error).removeprefix(f"{name}: ")
-            missing[len(there) + len(missing)] = Prediction(name, error=reason)
+            missing[len(there) + len(missing)] = lost(name, reason)
     found = iter(source.answer(there) if there else ())
     for place in range(len(there) + len(missing)):
         yield missing[place] if place in missing else next(found)
@@ -200,7 +229,7 @@ class _Tally:
     reasons: list[str] = field(default_factory=list)
     kept: list[dict[str, Any]] = field(default_factory=list)
 
-    def watch(self, answers: Iterable["Prediction"]) -> Iterator["Prediction"]:
+    def watch(self, answers: Iterable[Any]) -> Iterator[Any]:
         for one in answers:
             self.answered += one.error is None
             self.failed += one.error is not None
@@ -220,47 +249,142 @@ class _Tally:
 
 
 def _write(
-    voice: Voice, answers: Iterator["Prediction"], form: str, output: Path | None, top: int | None
+    voice: Voice,
+    answers: Iterator[Any],
+    form: str,
+    output: Path | None,
+    top: int | None,
+    kind: "_Kind",
 ) -> None:
     if output is not None:
-        texts = _texts(answers, FORMS[form])
+        texts = _texts(answers, FORMS[form], kind)
         write_atomically(output, (text.encode("utf-8", "backslashreplace") for text in texts))
         voice.print(f"written: {output}")
     elif voice.json:
         deque(answers, maxlen=0)
     elif form in FORMS:
-        for text in _texts(answers, FORMS[form]):
+        for text in _texts(answers, FORMS[form], kind):
             voice.write(text)
     else:
         for some in _handfuls(answers):
-            voice.print(_table(some, top))
+            voice.print(kind.table(some, top))
 
 
-def _handfuls(answers: Iterator["Prediction"]) -> Iterator[list["Prediction"]]:
+def _drawn(answers: Iterator[Any], folder: Path | None, classes: tuple[str, ...]) -> Iterator[Any]:
+    """The answers; on the way each is drawn into the folder, if there is one."""
+    if folder is None:
+        yield from answers
+        return
+    from regraft.model.found import draw
+
+    taken: set[str] = set()
+    with made(folder):
+        for one in answers:
+            if one.error is None:
+                stem = Path(one.file).stem
+                name = stem if stem not in taken else f"{stem}-{len(taken)}"
+                taken.add(name)
+                draw(one, folder / f"{name}.jpg", classes)
+            yield one
+
+
+def _handfuls(answers: Iterator[Any]) -> Iterator[list[Any]]:
     while some := list(islice(answers, AT_ONCE)):
         yield some
 
 
-def _texts(answers: Iterator["Prediction"], form: _Form) -> Iterator[str]:
-    from regraft.model.predict import Predictions
-
+def _texts(answers: Iterator[Any], form: _Form, kind: "_Kind") -> Iterator[str]:
+    if form.whole:
+        yield form.text(kind.gather(answers))
+        return
     begun = False
     for some in _handfuls(answers):
-        text = form.text(Predictions(some))
+        text = form.text(kind.gather(some))
         yield "".join(text.splitlines(True)[form.heading :]) if begun else text
         begun = True
 
 
-def _table(answers: Sequence["Prediction"], top: int | None) -> Any:
+def _table(answers: Sequence[Any], top: int | None) -> Any:
     more = () if top is None else (f"top {top}",)
     columns = ("file", "label", "probability", "set", "note", *more)
     return table(columns, (_cells(one, bool(more)) for one in answers), ("probability",))
 
 
-def _cells(one: "Prediction", with_top: bool) -> list[str]:
+def _cells(one: Any, with_top: bool) -> list[str]:
     from regraft.evaluation.report import share
 
     note = one.error or ("unlike the training data" if one.unlike else "")
     cells = [one.file, one.label or "", "" if one.error else share(one.probability)]
     top = ", ".join(f"{name} {share(p)}" for name, p in one.top)
     return [*cells, ", ".join(one.set), note, *([top] if with_top else [])]
+
+
+def _found_table(answers: Sequence[Any], top: int | None) -> Any:
+    columns = ("file", "objects", "surest", "time", "note")
+    return table(columns, (_found_cells(one) for one in answers), ("time",))
+
+
+def _found_cells(one: Any) -> list[str]:
+    counts = Counter(o.label for o in one.objects)
+    told = ", ".join(f"{n} {label}" for label, n in counts.most_common())
+    surest = f"{one.objects[0].label} {one.objects[0].score:.2f}" if one.objects else ""
+    spent = "" if one.error else f"{1000 * one.seconds:.0f} ms"
+    return [one.file, told or ("" if one.error else "none"), surest, spent, one.error or ""]
+
+
+# Kinds of answers --------------------------------------------------------------------------------
+
+
+class _Kind(NamedTuple):
+    """How the answers of a task are put.
+
+    forms   that there are
+    gather  from answers to what has their texts
+    lost    an answer for a file that is not there
+    draws   whether they can be drawn, and have no `top`
+    """
+
+    forms: tuple[str, ...]
+    gather: Callable[[Iterable[Any]], Any]
+    lost: Callable[[str, str], Any]
+    table: Callable[[Sequence[Any], int | None], Any]
+    draws: bool = False
+
+
+def _predictions(answers: Iterable[Any]) -> Any:
+    from regraft.model.predict import Predictions
+
+    return Predictions(answers)
+
+
+def _found_list(answers: Iterable[Any]) -> Any:
+    from regraft.model.found import FoundList
+
+    return FoundList(answers)
+
+
+def _no_prediction(name: str, reason: str) -> Any:
+    from regraft.model.predict import Prediction
+
+    return Prediction(name, error=reason)
+
+
+def _nothing_found(name: str, reason: str) -> Any:
+    from regraft.model.found import Found
+
+    return Found(name, error=reason)
+
+
+KINDS = {
+    "classification": _Kind(("jsonl", "csv"), _predictions, _no_prediction, _table),
+    "detection": _Kind(("jsonl", "csv", "coco"), _found_list, _nothing_found, _found_table, True),
+}
+
+
+def _unfit(kind: _Kind, top: int | None, form: str, draw: Path | None) -> Iterator[str]:
+    if form in FORMS and form not in kind.forms:
+        yield f"--format: {form} is for boxes; choose {' or '.join(kind.forms)}"
+    if draw is not None and not kind.draws:
+        yield "--draw: the model tells classes; there are no boxes to draw"
+    if top is not None and kind.draws:
+        yield "--top: has no use for boxes"

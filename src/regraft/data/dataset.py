@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from regraft.data.findings import Finding
 from regraft.data.inline import inline_text
 from regraft.errors import DataError, UsageError
 from regraft.storage import write_atomically
+
+if TYPE_CHECKING:
+    from regraft.data.boxes.form import Boxes
 
 COLUMNS = ("id", "path", "label", "group", "split", "sha256")
 SCHEMA = pl.Schema({column: pl.String for column in COLUMNS})
@@ -57,6 +60,8 @@ class Dataset:
     findings      what a person should know about these examples
     split_source  ``given`` by the user, ``made`` by `regraft.data.splits.split`, or ``none``
     split_record  how a made split came about: seed, fractions, how, counts
+    boxes         id → the objects of a picture, where the task is to find them; a picture with none
+                  has its entry too
 
     Raises DataError if the table lacks a column, repeats an id or names an unknown part.
     """
@@ -69,6 +74,7 @@ class Dataset:
     findings: tuple[Finding, ...] = ()
     split_source: str = "none"
     split_record: dict[str, Any] = field(default_factory=dict)
+    boxes: "Mapping[str, Boxes]" = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if missing := [column for column in COLUMNS if column not in self.table.columns]:
@@ -137,8 +143,9 @@ class Dataset:
 
     @property
     def labelled(self) -> Self:
-        """View of the examples that have a label."""
-        return self.with_table(self.table.filter(pl.col("label").is_not_null()))
+        """View of the examples that have a label, or whose objects are known."""
+        known = pl.col("label").is_not_null() | pl.col("id").is_in(list(self.boxes))
+        return self.with_table(self.table.filter(known))
 
     @property
     def held_out(self) -> Self:
@@ -229,6 +236,15 @@ class Dataset:
             )
         write_atomically(path, write(self._as_manifest()))
         return path
+
+    def to_annotations(self, path: str | Path, form: str | None = None) -> Path:
+        """Write boxes as ``coco`` (.json), ``csv``, ``voc`` or ``yolo`` (folders, with pictures).
+
+        See `regraft.data.boxes.writing.write`. Raises UsageError and StorageError.
+        """
+        from regraft.data.boxes.writing import write
+
+        return write(self, path, form)
 
     def _as_manifest(self) -> pl.DataFrame:
         """The table; of examples without files, the texts themselves in place of ids and paths."""

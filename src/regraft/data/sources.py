@@ -16,6 +16,9 @@ from typing import Any
 import polars as pl
 
 from regraft.data import folders, manifests
+from regraft.data.boxes import kinds as boxes
+from regraft.data.boxes.checks import dataset_of
+from regraft.data.boxes.form import Listing
 from regraft.data.dataset import PART_OF, Dataset, listed
 from regraft.data.findings import Finding
 from regraft.data.paths import ending
@@ -52,6 +55,7 @@ class Options:
     split: str | None = None
     modality: str | None = None
     root: Path | None = None
+    repair: bool | None = None
 
     @property
     def extensions(self) -> frozenset[str]:
@@ -69,12 +73,14 @@ class Source:
     accepts   whether it can read what the user pointed at; must not raise
     read      → Dataset (`Dataset.of` makes one from columns)
     obeys     the optional `Options` that it can obey; others are refused when they are set
+    task      what its examples are for; None: what the Dataset itself says
     """
 
     name: str
     accepts: Callable[[Any, Options], bool]
     read: Callable[[Any, Options], Dataset]
     obeys: frozenset[str] = frozenset()
+    task: str | None = "classification"
 
 
 def load(
@@ -87,32 +93,49 @@ def load(
     split: str | None = None,
     modality: str | None = None,
     root: str | Path | None = None,
+    repair: bool | None = None,
 ) -> Dataset:
-    """The examples that `source` names; none is opened and nothing is written.
+    """The examples that `source` names; none is decoded and nothing is written.
 
     source       a folder with one sub-folder per class, or with train, validation and test folders
                  of such; a CSV, TSV, Parquet or JSON lines manifest; a folder with one for each
-                 part (train.csv, test.csv); a file; a list of files; a Dataset (returned as is)
+                 part (train.csv, test.csv); a file; a list of files; a Dataset (returned as is);
+                 boxes: a COCO file or a folder of them, a Pascal VOC folder, a YOLO folder or its
+                 data.yaml, a CSV with path, label, x1, y1, x2, y2
     label, path_column, text, group, split
                  columns of a manifest; plain names (label, file, patient ...) are found without.
                  An example is the file that `path_column` names, or the text in `text` itself
     modality     one of EXTENSIONS; None: that of most files, by their endings
     root         folder that the paths in a manifest are relative to and must stay in; without it
                  the manifest's folder
+    repair       True: boxes with a fault that can be mended are mended and named; else they are
+                 named and left out
 
     Raises UsageError for parameters, DataError for what the source holds.
     """
     if modality is not None and modality not in EXTENSIONS:
         raise UsageError(f"modality: {modality!r} is not one of {listed(sorted(EXTENSIONS))}")
     folder = None if root is None else Path(os.path.expanduser(root))
-    options = Options(label, path_column, text, group, split, modality, folder)
+    options = Options(label, path_column, text, group, split, modality, folder, repair)
     source = _named(source)
-    kind = next((kind for kind in registered() if kind.accepts(source, options)), None)
+    kind = _kind_of(source, options)
     if kind is None:
         raise UsageError(f"source: {_unfit(source, options)}")
     if mistakes := list(_mistakes(kind, options)):
         raise UsageError(*mistakes)
     return kind.read(source, options)
+
+
+def _kind_of(source: object, options: Options) -> Source | None:
+    return next((kind for kind in registered() if kind.accepts(source, options)), None)
+
+
+def task_of(source: object) -> str:
+    """What the examples of a source are for; of what no source is, the usual task."""
+    if isinstance(source, Dataset):
+        return source.task
+    kind = _kind_of(_named(source), Options())
+    return (kind and kind.task) or "classification"
 
 
 def modality_of(names: Iterable[str]) -> str:
@@ -308,12 +331,41 @@ def _read_list(source: Any, options: Options) -> Dataset:
     return Dataset.of(columns, Path(root), modality=kind, findings=findings)
 
 
+def _is_file_of(sniff: Callable[[str], bool]) -> Callable[[Any, Options], bool]:
+    return lambda source, options: _kind(source) == stat.S_IFREG and sniff(source)
+
+
+def _is_folder_of(sniff: Callable[[str], object]) -> Callable[[Any, Options], bool]:
+    return lambda source, options: _is_folder(source, options) and bool(sniff(source))
+
+
+def _of_boxes(
+    name: str, accepts: Callable[[Any, Options], bool], read: Callable[..., Listing], *more: str
+) -> Source:
+    """A row for annotated boxes; `more` names options that its reader takes beside `repair`."""
+
+    def checked(source: Any, options: Options) -> Dataset:
+        listing = read(Path(source), *(getattr(options, option) for option in more))
+        return dataset_of(listing, repair=bool(options.repair))
+
+    return Source(name, accepts, checked, frozenset({"repair", *more}), "detection")
+
+
 def _is_plain(name: object) -> bool:
     return _kind(name) == stat.S_IFREG
 
 
+BOXES = (
+    _of_boxes("a COCO file", _is_file_of(boxes.is_coco), boxes.read_coco, "root"),
+    _of_boxes("a table of boxes", _is_file_of(boxes.is_rows), boxes.read_rows, "root"),
+    _of_boxes("a YOLO file", _is_file_of(boxes.is_yaml), boxes.read_yolo),
+    _of_boxes("a folder of COCO files", _is_folder_of(boxes.coco_files), boxes.read_coco_folder),
+    _of_boxes("a YOLO folder", _is_folder_of(boxes.is_yolo), boxes.read_yolo),
+    _of_boxes("a Pascal VOC folder", _is_folder_of(boxes.is_voc), boxes.read_voc),
+)
 SOURCES = (
-    Source("a Dataset", _is_dataset, _read_dataset),
+    Source("a Dataset", _is_dataset, _read_dataset, task=None),
+    *BOXES,
     Source(
         "a folder of manifests",
         _is_folder_of_manifests,

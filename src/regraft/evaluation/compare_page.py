@@ -11,7 +11,8 @@ from markupsafe import Markup
 from regraft.evaluation import charts
 from regraft.evaluation.charts import Axis, Point, Series
 from regraft.evaluation.page import draw
-from regraft.evaluation.report import Sentence, clipped, noun, per_hundred, plain_copy
+from regraft.evaluation.plain_data import plain_copy
+from regraft.evaluation.report import Sentence, clipped, noun, per_hundred
 
 REQUIRED = ("strategies", "n")
 PROBE, COPY = "probe", "copy"  # what the best strategy is held against

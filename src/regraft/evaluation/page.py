@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, Undefined
 from markupsafe import Markup, escape
 
 from regraft.evaluation import charts
+from regraft.evaluation.box_page import galleries, learning_charts, precision_chart
 from regraft.evaluation.charts import Axis, Level, Point, Series
 from regraft.evaluation.confusions import heat, pairs, shades
 from regraft.evaluation.decisions import deciding
@@ -52,6 +53,7 @@ KEY_METRICS = (
     "f1_macro",
     "auroc_macro",
     "ece",
+    *("map", "map50", "map75", "ar100"),
 )
 SEVERITIES = {"error": "left out or wrong", "warning": "look at it", "note": "good to know"}
 
@@ -77,6 +79,10 @@ class Section:
 SECTIONS = (
     Section("tried", "What was tried", ("tried", "leave_one_out")),
     Section("training", "How training went", ("training",)),
+    Section("gallery", "Predictions over the truth", ("gallery",)),
+    Section("box_errors", "What goes wrong", ("box_errors",)),
+    Section("box_classes", "Class by class", ("boxes_per_class",)),
+    Section("box_training", "How training went", ("box_training",)),
     Section("confusion", "What it confuses", ("confusion",)),
     Section("classes", "Class by class", ("per_class",)),
     Section("decisions", "One class against the rest", ("operating_point", "decisions")),
@@ -112,7 +118,12 @@ def report_page(record: Mapping[str, Any]) -> str:
         looked=[pictures.of(row, "heatmap") for row in _wrong_first(record.get("looked") or ())],
         **robust_parts(record, pictures),
         unlike=[pictures.of(row) for row in (record.get("novelty") or {}).get("examples") or ()],
+        galleries=galleries(record.get("gallery") or (), pictures.of),
         groups=_groups(record.get("findings") or (), pictures),
+        precision_chart=precision_chart(record.get("curves") or ()),
+        learning=[
+            {**run, "charts": learning_charts(run)} for run in record.get("box_training") or ()
+        ],
         pictures=pictures,
     )
 

@@ -6,13 +6,14 @@ it. Here are the words that they share; `regraft.evaluation.page` draws the page
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from regraft.errors import UsageError
+from regraft.evaluation.plain_data import plain_copy
 from regraft.storage import write_atomically
 
 NOUNS = {"image": "pictures", "text": "texts", "audio": "recordings", "volume": "volumes"}
@@ -99,6 +100,16 @@ class Report:
         reproduce      [command line]
         limits         [sentence]
 
+    And where the task is to find objects:
+
+        boxes_per_class  [{class, objects, ap (_low, _high), ap50, ap75, ar, threshold, precision,
+                       recall (both at the threshold)}]
+        curves         [{class, points [[recall, precision]]}]
+        box_errors     [{kind, told, count, lost (of mAP50)}]
+        box_confusion  [[n]], classes and then background
+        box_training   [{name, told, steps, epochs, seconds, chosen, curve, warnings}]
+        gallery        [{title, pictures [{file, told, thumbnail}]}]
+
     Raises `UsageError` where a required key is missing or the record is not plain data.
     """
 
@@ -164,7 +175,25 @@ class Sentence(list[tuple[str, str]]):
 
 
 def headline(record: Mapping[str, Any]) -> Sentence:
-    """The result in plain words: the accuracy, its interval, and what costs nothing beside it."""
+    """The result in plain words, by the task."""
+    return HEADLINES.get(record.get("task") or "", _of_classes)(record)
+
+
+def _of_boxes(record: Mapping[str, Any]) -> Sentence:
+    """How much is found, and how much of what is said to be found is right."""
+    half, whole = (record["metrics"].get(name) or {} for name in ("map50", "map"))
+    if half.get("value") is None:
+        return Sentence([("What it finds was not measured: nothing is there to find.", "")])
+    sentence = Sentence([("It finds objects with an average precision of ", "")])
+    sentence.append((f"{half['value']:.3f}", "figure"))
+    inner = span(half, False)
+    known = "" if inner == UNKNOWN else f" (95\u202f% interval {inner})"
+    rest = f" where half of a box must overlap{known}, and {number(whole.get('value'))} over all "
+    return Sentence([*sentence, (f"{rest}overlaps from 0.5 to 0.95.", "")])
+
+
+def _of_classes(record: Mapping[str, Any]) -> Sentence:
+    """The accuracy, its interval, and what costs nothing beside it."""
     accuracy = record["metrics"].get("accuracy") or {}
     if accuracy.get("value") is None:
         return Sentence([("Its accuracy was not measured.", "")])
@@ -172,6 +201,9 @@ def headline(record: Mapping[str, Any]) -> Sentence:
     sentence.append((f"{per_hundred(accuracy['value'])} of 100", "figure"))
     sentence.append((f" {noun(record)} it has not seen{_in_brackets(record, accuracy)}", ""))
     return Sentence([*sentence, *_against(record), (".", "")])
+
+
+HEADLINES: Mapping[str, Callable[[Mapping[str, Any]], Sentence]] = {"detection": _of_boxes}
 
 
 def _in_brackets(record: Mapping[str, Any], interval: Mapping[str, Any]) -> str:
@@ -327,47 +359,7 @@ def _table(columns: list[str], rows: list[list[str]], texts: int) -> Any:
     return table
 
 
-def plain_copy(
-    record: Mapping[str, Any], required: Iterable[str], mistakes: Iterable[str] = ()
-) -> dict[str, Any]:
-    """A record as JSON gives it back, NaN and infinite numbers as None.
-
-    Raises UsageError with `mistakes`, the keys that are missing and all that is not plain data.
-    """
-    missing = (f"record: {key!r} is missing" for key in required if key not in record)
-    if wrong := [*missing, *mistakes, *_not_plain(record, "record")]:
-        raise UsageError(*wrong)
-    # Only the three constants are no JSON: NaN, Infinity, -Infinity.
-    plain: dict[str, Any] = json.loads(json.dumps(record), parse_constant=lambda constant: None)
-    return plain
-
-
 def _odd_metrics(record: Mapping[str, Any]) -> Iterator[str]:
     for name, metric in dict(record.get("metrics") or {}).items():
         if not (isinstance(metric, dict) and "value" in metric):
             yield f"record['metrics'][{name!r}]: expected value, low and high, got {metric!r}"
-
-
-def _not_plain(value: object, where: str) -> Iterator[str]:
-    """Where a record holds what JSON cannot."""
-    try:
-        json.dumps(value)  # at the speed of C, and nearly always all there is to do
-    except TypeError:
-        yield from _not_plain_inside(value, where)
-    except (ValueError, RecursionError):
-        yield f"{where}: expected data that ends, but it holds itself or is too deep"
-
-
-def _not_plain_inside(value: object, where: str) -> Iterator[str]:
-    match value:
-        case dict():
-            for key, item in value.items():
-                if not isinstance(key, str):
-                    yield f"{where}: expected keys of text, got {key!r}"
-                yield from _not_plain(item, f"{where}[{key!r}]")
-        case list() | tuple():
-            for place, item in enumerate(value):
-                yield from _not_plain(item, f"{where}[{place}]")
-        case _:
-            kind = type(value).__name__
-            yield f"{where}: expected text, a number, a list or a dict of these, got {kind}"

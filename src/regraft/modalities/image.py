@@ -354,14 +354,20 @@ def _squash(picture: Image.Image, spec: InputSpec) -> Image.Image:
 
 
 def _pad(picture: Image.Image, spec: InputSpec) -> Image.Image:
-    """The whole picture in the middle of a square of the mean colour, which is 0 to the network."""
-    scale = spec.size / max(picture.size)
-    width, height = (max(1, round(side * scale)) for side in picture.size)
+    """The whole picture in the middle of a rectangle of the mean colour, 0 to the network."""
+    left, top, width, height = padded(picture.size, spec)
     ground = tuple(round(255 * m) for m in spec.mean)
-    square = Image.new("RGB", (spec.size, spec.size), ground)
-    inner = picture.resize((width, height), RESAMPLING[spec.interpolation])
-    square.paste(inner, ((spec.size - width) // 2, (spec.size - height) // 2))
-    return square
+    whole = Image.new("RGB", spec.rectangle[::-1], ground)
+    whole.paste(picture.resize((width, height), RESAMPLING[spec.interpolation]), (left, top))
+    return whole
+
+
+def padded(size: tuple[int, int], spec: InputSpec) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a picture of this width and height within the rectangle."""
+    rows, columns = spec.rectangle
+    scale = min(columns / size[0], rows / size[1])
+    width, height = (max(1, round(side * scale)) for side in size)
+    return (columns - width) // 2, (rows - height) // 2, width, height
 
 
 FITTED: Mapping[str, Callable[[Image.Image, InputSpec], Image.Image]] = {

@@ -88,6 +88,8 @@ class InputSpec:
     hears          of a network that reads sound, what it makes of it; else None
     window         of medical and 16-bit pictures: which values become black and white, see
                    `modalities.windows`
+    shape          picture that is padded: height and width of the rectangle that it is fitted into,
+                   the longer one `size`; None: a square
     """
 
     size: int = 224
@@ -100,9 +102,10 @@ class InputSpec:
     reads: str = "picture"
     hears: Hearing | None = None
     window: str = FILE
+    shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("mean", "std", "views"):
+        for name in ("mean", "std", "views", "shape"):
             if isinstance(given := getattr(self, name), list):  # as JSON has it
                 object.__setattr__(self, name, tuple(given))
         told: object = self.hears
@@ -135,14 +138,31 @@ class InputSpec:
         if wrong := window_mistake(self.window):
             yield wrong
 
+        if self.shape is not None and not self._is_rectangle(self.shape):
+            yield (
+                f"shape: {self.shape!r} is not a height and a width of 8 or more, the longer one "
+                f"the size, {self.size!r}, of a picture that is padded"
+            )
+
     def _wrong_size(self) -> Iterator[str]:
         sign, least, most, _ = UNITS.get(self.reads, UNITS["picture"])
         if type(self.size) is not int or not least <= self.size <= most:
             yield f"size: {self.size!r} is not a whole number from {least} to {most} ({sign})"
 
+    def _is_rectangle(self, shape: Any) -> bool:
+        sides = isinstance(shape, tuple) and len(shape) == 2 and all(type(n) is int for n in shape)
+        return sides and min(shape) >= 8 and max(shape) == self.size and self.fit == "pad"
+
+    @property
+    def rectangle(self) -> tuple[int, int]:
+        """Height and width of a picture as the network reads it."""
+        return self.shape or (self.size, self.size)
+
     @property
     def told(self) -> str:
-        """The size with its unit, such as ``224 px``."""
+        """The size with its unit, such as ``224 px`` or ``320 × 416 px``."""
+        if self.shape is not None:
+            return f"{self.shape[0]} × {self.shape[1]} {UNITS[self.reads].sign}"
         return f"{self.size} {UNITS[self.reads].sign}"
 
     def at(self, size: int | None) -> Self:
@@ -158,7 +178,7 @@ class InputSpec:
 
         What is as usual for most is left out: features and bundles of before do not have it.
         """
-        usual = {"hears": None, "window": FILE}
+        usual = {"hears": None, "window": FILE, "shape": None}
         return {k: v for k, v in asdict(self).items() if k not in usual or v != usual[k]}
 
     @classmethod

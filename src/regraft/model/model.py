@@ -23,7 +23,7 @@ from regraft.backbones.store import Store
 from regraft.errors import BundleError, UsageError
 from regraft.evaluation.calibration import conformal_sets, softmax
 from regraft.evaluation.operating import Judged, OperatingPoint, choose, positive_class
-from regraft.export.bundle import read_bundle, write_bundle
+from regraft.export.bundle import Bundle, write_bundle
 from regraft.modalities import modality
 from regraft.modalities.spec import InputSpec
 from regraft.model.encoded import Features, encoded_features
@@ -149,17 +149,22 @@ class Model:
         return Path(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> Any:
         """Read a bundle, or a folder that `regraft export` wrote; nothing else is needed, nor is
         any code in it run. Raises BundleError.
-        """
-        if Path(path).is_dir():
-            from regraft.model.exported import load_exported
 
-            return load_exported(Path(path))  # type: ignore[return-value]
+        What comes back is the model of its task: this class, or `DetectionModel`.
+        """
+        from regraft.model.opening import opened
+
+        return opened(path)
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """The classifier in a bundle. Raises BundleError."""
         from regraft.model.packing import unpack
 
-        return cls(**unpack(read_bundle(Path(path))))
+        return cls(**unpack(bundle))
 
 
 def told_network(row: CatalogRow, spec: InputSpec, engine: str) -> dict[str, Any]:

@@ -4,10 +4,11 @@ import glob
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from regraft.errors import DataError, Unreadable, UsageError
 from regraft.modalities import modality
 from regraft.model.encoded import MEMORY
 from regraft.model.model import Answers, Model
+from regraft.model.opening import opened
 from regraft.progress import Progress, Quiet
 
 CHUNK = 2048  # files whose features are in memory at once
@@ -86,36 +88,62 @@ class Predictions(list[Prediction]):
 
 
 def predict(
-    model: Model | str | Path,
+    model: Any,
     source: Any,
     *,
     top: int = 5,
+    least: float | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
-) -> Predictions:
+) -> Any:
     """Answer for a file, a folder, a glob, a manifest, a list of these, a Dataset, bytes or a PIL
     picture; with a model of texts also for a text itself.
 
-    top  how many classes to list for each example
+    model  a model or its bundle; of a classifier the answers are `Predictions`, of a detector
+           `regraft.model.found.FoundList`
+    top    how many classes to list for each example
+    least  of a detector: the score from which boxes are taken; None: its own for each class
 
     A file that cannot be read gets an answer with `error`. Raises DataError where there is no file
     at all, UsageError for a wrong parameter.
     """
-    return Predictions(predict_in_turn(model, source, top=top, store=store, progress=progress))
+    model = opened(model)
+    told: dict[str, Any] = {"top": top, "least": least, "store": store, "progress": progress}
+    return answers_of(model).gather(predict_in_turn(model, source, **told))
 
 
-def predict_in_turn(
-    model: Model | str | Path,
+def predict_in_turn(model: Any, source: Any, **settings: Any) -> Iterator[Any]:
+    """As `predict`, one after the other, with bounded memory."""
+    model = opened(model)
+    yield from answers_of(model).in_turn(model, source, **settings)
+
+
+class Answering(NamedTuple):
+    """How the models of a task answer: one after the other, and gathered."""
+
+    in_turn: Callable[..., Iterator[Any]]
+    gather: Callable[[Iterable[Any]], Any]
+
+
+def answers_of(model: Any) -> Answering:
+    """By the task of a model."""
+    return ANSWERING[model.task]()
+
+
+def classes_in_turn(
+    model: Model,
     source: Any,
     *,
     top: int = 5,
+    least: float | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Prediction]:
-    """As `predict`, one after the other, with bounded memory."""
-    model = model if isinstance(model, Model) else Model.load(model)
+    """Classes of examples, with bounded memory."""
+    if least is not None:
+        raise UsageError("least: is for boxes; the model tells classes")
     _refuse_top(top)
-    if _in_memory(source):
+    if in_memory(source):
         yield from _answer_in_memory(model, source, top)
         return
     names = files(source, model.modality)
@@ -124,6 +152,17 @@ def predict_in_turn(
         seen = model.features(some, store=store, progress=progress)
         reasons = {i: verdict.reason for i, verdict in seen.verdicts.items()}
         yield from _answers(model, some, seen.features, reasons, top)
+
+
+def _of_boxes() -> Answering:
+    from regraft.model.found import FoundList, found_in_turn
+
+    return Answering(found_in_turn, FoundList)
+
+
+ANSWERING: Mapping[str, Callable[[], Answering]] = MappingProxyType(
+    {"classification": lambda: Answering(classes_in_turn, Predictions), "detection": _of_boxes}
+)
 
 
 def _refuse_top(top: int) -> None:
@@ -216,14 +255,14 @@ def _prediction(model: Model, name: str, answers: Answers, i: int, top: int) -> 
     )
 
 
-def _in_memory(source: Any) -> bool:
+def in_memory(source: Any) -> bool:
     return isinstance(source, bytes) or hasattr(source, "convert")
 
 
 def _answer_in_memory(model: Model, source: Any, top: int) -> Iterator[Prediction]:
     """The answer for encoded bytes or a PIL picture, without the store."""
     try:
-        data = source if isinstance(source, bytes) else _encoded(source)
+        data = source if isinstance(source, bytes) else encoded(source)
     except Unreadable as error:
         yield Prediction(MEMORY, error=error.reason)
         return
@@ -246,7 +285,7 @@ def predict_encoded(model: Model, examples: Sequence[bytes], *, top: int = 5) ->
     return Predictions(out[i] for i in range(len(examples)))
 
 
-def _encoded(picture: Any) -> bytes:
+def encoded(picture: Any) -> bytes:
     """A PIL picture without loss, so that it takes the same path as a file."""
     from PIL.Image import Exif
 
@@ -283,7 +322,7 @@ def predict_pretrained(
     _refuse_top(top)
     row = find(name)
     spec = replace(row.spec.at(size), views=("centre",))
-    named = [source] if _in_memory(source) else files(source, "image")
+    named = [source] if in_memory(source) else files(source, "image")
     classes, network = class_names(row), load_network(row, spec)
     answers = Predictions()
     with (progress or Quiet()).stage(f"answers of {row.name}", len(named)) as advance:
@@ -296,7 +335,7 @@ def predict_pretrained(
 def _from_logits(source: Any, network: Any, classes: list[str], spec: Any, top: int) -> Prediction:
     import torch
 
-    kind, file = modality("image"), MEMORY if _in_memory(source) else source
+    kind, file = modality("image"), MEMORY if in_memory(source) else source
     try:
         raw = kind.decode(_bytes_of(source), file, spec).raw
     except Unreadable as error:
@@ -310,8 +349,8 @@ def _from_logits(source: Any, network: Any, classes: list[str], spec: Any, top: 
 
 
 def _bytes_of(source: Any) -> bytes:
-    if _in_memory(source):
-        return source if isinstance(source, bytes) else _encoded(source)
+    if in_memory(source):
+        return source if isinstance(source, bytes) else encoded(source)
     if not os.path.isfile(source):  # a pipe or a device may never end
         raise Unreadable(source, "not-a-file", "not a regular file")
     try:

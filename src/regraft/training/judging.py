@@ -40,6 +40,11 @@ class Held:
     labels: Tensor
     cut: Cut = evenly
 
+    @property
+    def majority(self) -> float:
+        """The accuracy of always saying the commonest class."""
+        return float(torch.bincount(self.labels).max() / len(self.labels))
+
     def score(self, model: nn.Module, device: torch.device) -> Score:
         """Of a model that gives logits. Raises TrainingStopped where they are no numbers."""
         logits = self.logits(model, device)

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.errors import TrainingStopped, UsageError
-from regraft.modalities.augment import mixed
 from regraft.progress import Progress, Quiet
-from regraft.training.attacking import Attacking, refuse_compared
 from regraft.training.averaging import Average, State, copied, moving, put
 from regraft.training.checkpoints import Checkpoints
 from regraft.training.devices import begin_cost, fabric_for, largest, total
@@ -29,9 +27,9 @@ from regraft.training.folding import folded
 from regraft.training.interrupts import Interrupts
 from regraft.training.judging import Held, Score
 from regraft.training.logs import Log
-from regraft.training.losses import loss_of
 from regraft.training.memory import kept_memory
 from regraft.training.norms import free
+from regraft.training.objectives import Classes
 from regraft.training.optimisers import optimiser, set_rate
 from regraft.training.pieces import Backwards
 from regraft.training.plan import Plan
@@ -64,13 +62,15 @@ class Training:
         checkpoints: Checkpoints | None = None,
         logs: Sequence[Log] = (),
         patience: int | None = PATIENCE,
+        looks: int = LOOKS,
         fabric: "Fabric | None" = None,
         progress: Progress | None = None,
     ) -> None:
         """parts     of the model that learn; nothing else moves
         patience  looks without a lower held-back loss after which the run ends; None: never
+        looks     at the held-back examples, at most
         """
-        self.patience = patience
+        self.patience, self.looks = patience, looks
         self.plan, self.material, self.held = plan, material, held
         self.execution, self.checkpoints = execution or Execution(), checkpoints
         self.logs, self.progress = logs, progress or Quiet()
@@ -93,9 +93,7 @@ class Training:
         forward: Any = torch.compile(model) if self.execution.compiled else model
         self.network, self.optimiser = self.fabric.setup(forward, made)
         self.schedule = schedule(plan.schedule, plan.steps, warmup=plan.warmup)
-        self.loss = loss_of(plan.loss, material.labels, material.classes, material.weights)
-        self.attack = Attacking.of(plan.attack)
-        refuse_compared(self.loss, self.attack, plan)
+        self.objective = material.objective or Classes(plan, material)
         self.micro = self.execution.micro or plan.batch
         self.average = self._new_average()
         self.best: tuple[float, State] | None = None
@@ -223,7 +221,7 @@ class Training:
         """(n,) losses of a batch; gradients add up over its parts."""
         # The mean over the whole batch: the mean of gradients is taken over processes.
         share = self.fabric.world_size / self.plan.batch
-        about = (self.network, self.loss, self._alone, self.fabric)
+        about = (self.network, self.objective, self._alone, self.fabric)
         backwards = Backwards(*about, self._random, share)
         while True:
             try:
@@ -241,18 +239,15 @@ class Training:
                     f"learns from {self.plan.batch}"
                 )
 
-    def _alone(self, pixels: Tensor, targets: Tensor) -> Tensor:
+    def _alone(self, examples: Tensor, targets: Any) -> Tensor:
         """(n,) losses of examples, each by itself."""
-        asked = (self.network, self.model, self.loss, pixels, targets)
-        return self.attack.losses(*asked, self.step / self.plan.steps)
+        asked = (self.network, self.model, examples, targets)
+        return self.objective.alone(*asked, self.step / self.plan.steps)
 
-    def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Pixels and one-hot targets, mixed where the augmentation says so."""
-        labels = torch.as_tensor(self.material.labels)[batch.places]
-        targets = nn.functional.one_hot(labels, self.material.classes).float()
-        pixels = batch.pixels.to(self.device, non_blocking=True)
+    def _on_device(self, batch: Batch) -> tuple[Tensor, Any]:
+        """Pixels and targets."""
         rng = np.random.default_rng([self.plan.seed, self.step, self.fabric.global_rank, 4])
-        return mixed(pixels, targets.to(self.device), self.material.examples.wanted, rng)
+        return self.objective.targets(batch, self.device, rng)
 
     @contextmanager
     def _random(self, part: int) -> Iterator[None]:
@@ -302,7 +297,7 @@ class Training:
 
     def _looks(self) -> int:
         epochs = self.plan.steps * self.plan.batch / max(1, len(self.material.labels))
-        return int(np.clip(round(epochs), 2, LOOKS))
+        return int(np.clip(round(epochs), 2, self.looks))
 
     def _score(self, state: State | None = None) -> Score | None:
         if self.held is None:
@@ -344,8 +339,7 @@ class Training:
         self._warn()
 
     def _warn(self) -> None:
-        labels = np.zeros(1, np.int64) if self.held is None else self.held.labels.numpy()
-        majority = float(np.bincount(labels).max() / len(labels))
+        majority = 1.0 if self.held is None else self.held.majority
         found = during_training(self.curve, majority, self.start and self.start.loss)
         for warning in found:
             kind = warning.split(":")[0]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from regraft.backbones.padding import Piece
-from regraft.training.losses import Loss
+from regraft.training.objectives import Objective
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 class Backwards:
     """How a piece goes backwards.
 
-    loss      where it compares the examples of a batch: (outputs, targets, embeddings) → (n,)
+    objective  whose loss is asked for outputs, targets and embeddings where it compares examples
     alone     (examples, targets) → (n,), where it does not
     random    number of a piece → what its dropout draws from, while it is entered
     factor    of the sum of all losses: their mean over the batch of all processes
     """
 
     network: Any
-    loss: Loss
-    alone: Callable[[Tensor, Tensor], Tensor]
+    objective: Objective
+    alone: Callable[[Tensor, Any], Tensor]
     fabric: "Fabric"
     random: Callable[[int], AbstractContextManager[None]]
     factor: float
@@ -41,7 +41,7 @@ class Backwards:
     def losses(self, pieces: Sequence[Piece], targets: Tensor) -> Tensor:
         """(n,) of all pieces of a batch with targets (n, classes); gradients are added."""
         out = torch.empty(len(targets), device=targets.device)
-        way = self._compared if self.loss.compares else self._apart
+        way = self._compared if self.objective.compares else self._apart
         for places, costs in way(pieces, targets):
             out[places] = costs
         return out
@@ -58,7 +58,7 @@ class Backwards:
             given = [self._given(i, some) for i, (_, some) in enumerate(pieces)]
         whole = [torch.cat(part).requires_grad_() for part in zip(*given, strict=True)]
         order = torch.cat([torch.arange(len(targets))[places] for places, _ in pieces])
-        losses = self.loss(whole[0], targets[order], whole[1])
+        losses = self.objective.losses(whole[0], targets[order], whole[1])
         slopes = torch.autograd.grad(losses.sum() * self.factor, whole)
         parts = zip(
             *(slope.split([len(some) for _, some in pieces]) for slope in slopes), strict=True

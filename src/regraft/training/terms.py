@@ -7,6 +7,7 @@ from torch import Tensor
 
 from regraft.training.averaging import State
 from regraft.training.examples import Augmented
+from regraft.training.objectives import Objective
 from regraft.training.signs import Point
 
 
@@ -36,12 +37,14 @@ class Material:
     labels    (n,) class numbers
     classes   number of them
     weights   (c,) of the classes in the loss; None: all the same
+    objective  what the loss is; None: that of classes, as the plan names it
     """
 
     examples: Augmented
     labels: Any
     classes: int
     weights: Tensor | None = None
+    objective: Objective | None = None
 
 
 class Part(NamedTuple):

@@ -73,6 +73,19 @@ class Pace(NamedTuple):
     before: float = 0.0
 
 
+def rehearsed(run: Training) -> tuple[float, float]:
+    """Seconds of a step, and of loading its examples; nothing moves."""
+    begin = time.perf_counter()
+    batches = list(run.batches(range(TIMED + 1), run.plan.seed))
+    loading = (time.perf_counter() - begin) / len(batches)
+    with run.rehearsing():
+        run.rehearse(batches[0])
+        begin = time.perf_counter()
+        for batch in batches[1:]:
+            run.rehearse(batch)
+    return (time.perf_counter() - begin) / TIMED, loading
+
+
 @dataclass(frozen=True)
 class Ready:
     """A run that is ready to begin."""
@@ -109,16 +122,7 @@ class Ready:
     def pace(self) -> Pace:
         """What the run takes, by a rehearsal; nothing moves."""
         parts = parts_that_learn(self.model, self.wanted, self.row, self.plan)
-        run = Training(self.model, parts, self.plan, self.material)
-        begin = time.perf_counter()
-        batches = list(run.batches(range(TIMED + 1), self.plan.seed))
-        loading = (time.perf_counter() - begin) / len(batches)
-        with run.rehearsing():
-            run.rehearse(batches[0])
-            begin = time.perf_counter()
-            for batch in batches[1:]:
-                run.rehearse(batch)
-        step = (time.perf_counter() - begin) / TIMED
+        step, loading = rehearsed(Training(self.model, parts, self.plan, self.material))
         if ahead := self.material.examples.ahead:
             return Pace(step, ahead / self.plan.batch * loading / lanes())
         return Pace(step + loading)

@@ -7,7 +7,8 @@ import numpy as np
 
 from regraft.errors import UsageError
 from regraft.progress import Progress
-from regraft.verbs.fit import Fitted, fit_and_report
+from regraft.verbs.fit import fit_and_report
+from regraft.verbs.fitted import Fitted
 
 LABELS = 10  # examples to learn from in each class
 MOST = 173  # of them: the rarest digit is there 174 times

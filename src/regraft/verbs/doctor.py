@@ -27,7 +27,7 @@ from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
 from regraft.data.findings import Finding
 from regraft.data.inspection import FEW, Groups, inspect
-from regraft.data.sources import load
+from regraft.data.sources import load, task_of
 from regraft.errors import DataError, UsageError
 from regraft.modalities import modality as kind_of_data
 from regraft.modalities.base import Modality
@@ -38,6 +38,7 @@ from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared
 from regraft.verbs.rungs import features_of
 from regraft.verbs.shown import SUSPECT, illustrated, label_suspects
+from regraft.verbs.tasks import carried_out
 
 SIZE = 128  # pixels or tokens: finds as many wrong labels as 224 in a third of the time
 PICTURES = 300  # files on the page with a thumbnail
@@ -158,10 +159,11 @@ def doctor(
     engine: str | None = None,
     seed: int = 0,
     look_for_label_errors: bool = True,
+    repair: bool | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
 ) -> Diagnosis:
-    """Look for what is wrong with examples: files, copies, leaks, classes, sizes and labels.
+    """Look for what is wrong with examples: files, copies, leaks, classes, sizes, labels, boxes.
 
     data            a Dataset, or a source as for `regraft.load`
     label, path_column, text, group, split  columns of a manifest
@@ -173,14 +175,42 @@ def doctor(
                     sound), the default of the way with the least leave-one-out error
     seed            of the choice of block weights
     look_for_label_errors  False: only one look at each file, no network
+    repair          mend boxes with a fault, where that can be done
 
     Raises UsageError or DataError in plain words; the files themselves are only read.
     """
     asked = {"backbone": backbone, "size": size, "engine": engine}
+    columns = {"label": label, "path_column": path_column, "text": text, "group": group}
+    told: dict[str, Any] = {**asked, **columns, "split": split, "root": root, "repair": repair}
+    told |= {"modality": modality}
+    how: dict[str, Any] = {"seed": seed, "progress": progress, "store": store}
+    found: Diagnosis = carried_out("doctor", task_of(data))(
+        data, look_for_label_errors=look_for_label_errors, **told, **how
+    )
+    return found
+
+
+def doctor_of_classes(
+    data: Any,
+    *,
+    root: str | Path | None = None,
+    modality: str | None = None,
+    backbone: str | None = None,
+    size: int | None = None,
+    engine: str | None = None,
+    seed: int = 0,
+    look_for_label_errors: bool = True,
+    repair: bool | None = None,
+    progress: Progress | None = None,
+    store: Store | None = None,
+    **columns: Any,
+) -> Diagnosis:
+    """`doctor` where examples have classes."""
+    if repair is not None:
+        raise UsageError("repair: is for boxes; these examples have classes")
+    asked = {"backbone": backbone, "size": size, "engine": engine}
     if not look_for_label_errors and (unused := [k for k, v in asked.items() if v is not None]):
         raise UsageError(*(f"{k}: has no use with look_for_label_errors=False" for k in unused))
-    columns: dict[str, Any] = {"label": label, "path_column": path_column, "text": text}
-    columns |= {"group": group, "split": split}
     dataset = load(data, root=root, modality=modality, **columns)
     if not len(dataset):
         raise DataError("there are no examples")

@@ -1,10 +1,9 @@
 """evaluate: Model and labelled examples → Report."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,14 @@ from regraft.evaluation.net_benefit import decision_curve
 from regraft.evaluation.operating import positive_class
 from regraft.evaluation.report import Report
 from regraft.model.model import Answers, Model
+from regraft.model.opening import opened
 from regraft.progress import Progress
+from regraft.verbs.further import further_parts
 from regraft.verbs.looked import looked
 from regraft.verbs.robust import EXAMPLES
 from regraft.verbs.rungs import rows
 from regraft.verbs.shown import mistakes, unlike
+from regraft.verbs.tasks import carried_out
 
 NOT_A_DEVICE = (
     "Not a medical device: a tool for research and teaching, not examined or approved by anybody "
@@ -64,10 +66,11 @@ def evaluate(
     attack: str = "autoattack",
     attacked: int = EXAMPLES,
     corruptions: bool = False,
+    repair: bool | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Measure a model on labelled examples.
+    """Measure a model on labelled examples, or a detector on pictures with boxes.
 
     data   a Dataset (all its labelled rows are measured) or a source for `regraft.load`
     split  part to measure on; None: for a source that has parts, the held-out one
@@ -82,16 +85,50 @@ def evaluate(
     norm       how a change is measured: linf or l2
     attack     autoattack, or pgd: quicker, and an upper bound only
     corruptions  measure on noisy, blurred, foggy … pictures too: 15 kinds, 5 severities
+    repair  mend boxes with a fault, where that can be done
 
     Raises UsageError for a class that the model does not know or a part that is not there,
     DataError where nothing can be measured.
     """
-    model = model if isinstance(model, Model) else Model.load(model)
-    under = {"eps": eps, "norm": norm, "attack": attack, "most": attacked} if robust else None
-    further = _further(model, under, corruptions)
-    columns: dict[str, Any] = {"label": label, "path_column": path_column, "text": text}
-    columns |= {"group": group, "root": root, "modality": _listed_as(model)}
-    examples = _same_classes(model, _examples(data, split, **columns))
+    read = opened(model)
+    columns = {"label": label, "path_column": path_column, "text": text, "group": group}
+    told: dict[str, Any] = {"split": split, "root": root, "repair": repair, **columns}
+    how: dict[str, Any] = {"resamples": resamples, "seed": seed, "heat_maps": heat_maps}
+    under = {"eps": eps, "norm": norm, "attack": attack, "most": attacked}
+    how |= {"robust": under if robust else None, "corruptions": corruptions or None}
+    how |= {"at": at, "positive": positive}
+    found: Report = carried_out("evaluate", read.task)(
+        read, data, store=store, progress=progress, **told, **how
+    )
+    return found
+
+
+def evaluate_classifier(
+    model: Model,
+    data: Any,
+    *,
+    split: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    heat_maps: bool = False,
+    at: str | None = None,
+    positive: str | None = None,
+    robust: dict[str, Any] | None = None,
+    corruptions: bool | None = None,
+    repair: bool | None = None,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    **columns: Any,
+) -> Report:
+    """`evaluate` of a classifier.
+
+    robust  the settings of the attacks; None: nothing is attacked
+    """
+    if repair is not None:
+        raise UsageError("repair: is for boxes; the model tells classes")
+    further = further_parts(model, robust, bool(corruptions))
+    found = _examples(data, split, modality=_listed_as(model), **columns)
+    examples = _same_classes(model, found)
     chosen = positive_class(model.classes, positive, at)
     model = model if at is None else model.at(at, chosen)
     seen = model.features(examples.table["path"].to_list(), store=store, progress=progress)
@@ -103,36 +140,6 @@ def evaluate(
     asked: dict[str, Any] = {"resamples": resamples, "seed": seed, "progress": progress}
     shown |= {part: measured(examples, seen, **asked) for part, measured in further.items()}
     return Report(record | _provenance(model) | notes | shown)
-
-
-def _further(
-    model: Model, attacks: dict[str, Any] | None, corruptions: bool
-) -> dict[str, Callable[..., dict[str, Any]]]:
-    """Parts of the report that are only measured where they are asked for."""
-    found = {} if attacks is None else {"robust": _under_attack(model, **attacks)}
-    return found | ({"corruptions": _corrupted(model)} if corruptions else {})
-
-
-def _under_attack(
-    model: Model, eps: Sequence[str], norm: str, attack: str, most: int
-) -> Callable[..., dict[str, Any]]:
-    """What measures under attack; what cannot be obeyed is refused here, before any work."""
-    from regraft.robustness.prepared import planes_of
-    from regraft.verbs import robust
-
-    robust.sizes(eps, norm)
-    robust.refuse_unknown(attack, most)
-    planes_of(model)
-    return partial(robust.robust, model, eps=eps, norm=norm, attack=attack, most=most)
-
-
-def _corrupted(model: Model) -> Callable[..., dict[str, Any]]:
-    """What measures on corrupted pictures. Raises UsageError for a model that reads none."""
-    from regraft.robustness.prepared import planes_of
-    from regraft.verbs.corrupted import corruptions
-
-    planes_of(model)
-    return partial(corruptions, model)
 
 
 def _not_learned(

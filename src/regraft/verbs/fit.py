@@ -8,11 +8,10 @@ the learning part that are held back; the held-out part is read once, at the end
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.extractor import Extractor, extractor
@@ -20,7 +19,7 @@ from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.reading import hash_files
 from regraft.backbones.store import Store, Verdict
 from regraft.data.dataset import Dataset
-from regraft.data.sources import check_learnable, load
+from regraft.data.sources import check_learnable, load, task_of
 from regraft.errors import DataError, UsageError
 from regraft.evaluation.report import Report
 from regraft.modalities import modality
@@ -33,10 +32,11 @@ from regraft.transfer.inputs import candidates, first_input, networks
 from regraft.transfer.kernel import MOST
 from regraft.verbs.beside import at, beside, reasons, trainable
 from regraft.verbs.evaluate import measure
+from regraft.verbs.fitted import Fitted, kept_folder
 from regraft.verbs.forecast import Forecast, for_probes
 from regraft.verbs.ground import Ground
 from regraft.verbs.kept import kept_head
-from regraft.verbs.ladder import climbed, forget, perhaps, refusals
+from regraft.verbs.ladder import climbed, perhaps, refusals
 from regraft.verbs.looked import looked, looks_anyway
 from regraft.verbs.prepare import Prepared, prepare
 from regraft.verbs.rungs import (
@@ -55,6 +55,7 @@ from regraft.verbs.rungs import (
 )
 from regraft.verbs.settings import refuse_wrong_settings
 from regraft.verbs.shown import illustrated, label_suspects
+from regraft.verbs.tasks import carried_out
 from regraft.verbs.told import how_trained, left_out, record, summary, tried
 
 GLANCED_AT = 48  # files whose size tells which input to begin with
@@ -67,14 +68,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Fitted(NamedTuple):
-    """What a fit gives: the model, the data as split, and the report on the held-out part."""
-
-    model: Model
-    data: Dataset
-    report: Report
-
-
 def fit(
     data: Any,
     recipe: Recipe | None = None,
@@ -85,7 +78,7 @@ def fit(
     resume: bool = False,
     **settings: Any,
 ) -> Model:
-    """Fit a classifier on a folder, a manifest or a Dataset.
+    """Fit a classifier, or a detector where the examples have boxes.
 
     data      a Dataset, or a source as for `regraft.load`
     recipe    what is asked for; None: the defaults
@@ -115,30 +108,30 @@ def fit_and_report(
     asked = (recipe or Recipe()).changed(**settings)
     if isinstance(data, str | Path):
         asked = asked.changed(source=str(data))
+    kept: dict[str, Any] = {"progress": progress, "store": store, "run": run, "resume": resume}
+    found: Fitted = carried_out("fit", task_of(data))(data, asked, **kept)
+    return found
+
+
+def fit_classifier(
+    data: Any,
+    asked: Recipe,
+    *,
+    progress: Progress | None = None,
+    store: Store | None = None,
+    run: str | Path | None = None,
+    resume: bool = False,
+) -> Fitted:
+    """`fit_and_report` where examples have classes."""
     opened = store or Store()
     try:
         begun = _Run(asked, opened, progress or Quiet())
         networks_to_try = begun.obeyed(data)
-        with _folder(run if perhaps(asked) else None, resume) as begun.folder:
+        with kept_folder(run if perhaps(asked) else None, resume) as begun.folder:
             return begun.run(networks_to_try)
     finally:
         if store is None:
             opened.close()
-
-
-@contextmanager
-def _folder(run: str | Path | None, resume: bool) -> Iterator[Path | None]:
-    """The folder of a run, locked; of a new run emptied of what an older one has left."""
-    if run is None:
-        yield None
-        return
-    from regraft.training.checkpoints import run_folder
-
-    with run_folder(Path(run)) as folder:
-        if not resume:
-            forget(folder)
-        yield folder
-        forget(folder)  # it has come to its end: there is nothing to go on with
 
 
 @dataclass

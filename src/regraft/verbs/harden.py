@@ -12,7 +12,8 @@ from regraft.errors import UsageError
 from regraft.model.model import Model
 from regraft.progress import Progress
 from regraft.recipe import Recipe
-from regraft.verbs.fit import Fitted, fit_and_report
+from regraft.verbs.fit import fit_and_report
+from regraft.verbs.fitted import Fitted
 from regraft.verbs.robust import sizes
 
 METHOD = "n-fgsm"

@@ -18,6 +18,7 @@ from regraft.data.splits import audit, joined, split
 from regraft.modalities import modality as kind_of_data
 from regraft.progress import Progress
 from regraft.recipe import SHARED, Recipe
+from regraft.verbs.tasks import carried_out
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,21 @@ def load(
     seed: int = 0,
     modality: str | None = None,
     patients: str | None = None,
+    repair: bool | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
 ) -> Dataset:
     """Examples on disk → a Dataset: read, looked at, without unreadable files, split.
 
     source       a folder (one sub-folder per class, with or without train/validation/test above), a
-                 CSV, TSV, Parquet or JSON-lines manifest, a file, or a list of files
+                 CSV, TSV, Parquet or JSON-lines manifest, a file, or a list of files; boxes: COCO,
+                 Pascal VOC, YOLO, or a CSV with path, label, x1, y1, x2, y2
     label, path_column, text, group, split  columns of a manifest; plain names are recognised
     root         folder that a manifest's files are in; None: the manifest's own
     parts, seed  of the split, where none is given: stratified, groups and duplicates kept together
     modality     kind of data, such as ``volume``; None: that of most files, by their endings
     patients     ``shared``: a given split may tear a patient's medical files apart; None: refused
+    repair       mend boxes with a fault, where that can be done; else they are left out by name
 
     Raises DataError or UsageError naming every file, row or parameter that is wrong.
     """
@@ -74,14 +78,22 @@ def load(
         "group": group,
         "split": split,
     }
-    dataset = sources.load(source, root=root, modality=modality, **columns)
+    dataset = sources.load(source, root=root, modality=modality, repair=repair, **columns)
     opened = store or Store()
     try:
-        files = dataset.table["path"].to_list()
-        seen = pass_over(files, kind_of_data(dataset.modality), opened, None, progress)
+        found: Dataset = carried_out("load", dataset.task)(dataset, recipe, opened, progress)
     finally:
         if store is None:
             opened.close()
+    return found
+
+
+def prepared_classes(
+    dataset: Dataset, recipe: Recipe, store: Store, progress: Progress | None
+) -> Dataset:
+    """`load` where examples have classes."""
+    files = dataset.table["path"].to_list()
+    seen = pass_over(files, kind_of_data(dataset.modality), store, None, progress)
     return prepare(dataset, seen, recipe).dataset
 
 

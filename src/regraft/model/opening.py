@@ -1,0 +1,33 @@
+"""From a bundle to the model of its task."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from regraft.export.bundle import read_bundle
+
+# Task → where its model is; imported when one is opened.
+MODELS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "classification": ("regraft.model.model", "Model"),
+        "detection": ("regraft.model.detecting", "DetectionModel"),
+    }
+)
+USUAL = "classification"  # whose reader tells what is wrong with a bundle of no known task
+
+
+def opened(model: Any) -> Any:
+    """A model; where a path is given, read from its bundle or its export. Raises BundleError."""
+    if not isinstance(model, str | Path):
+        return model
+    if Path(model).is_dir():
+        from regraft.model.exported import load_exported
+
+        return load_exported(Path(model))
+    bundle = read_bundle(Path(model))
+    told = bundle.document("model") if "model.json" in bundle.names else None
+    task = told.get("task") if isinstance(told, dict) else None
+    module, name = MODELS[task if isinstance(task, str) and task in MODELS else USUAL]
+    return getattr(import_module(module), name).of(bundle)

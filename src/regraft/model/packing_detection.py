@@ -1,0 +1,154 @@
+"""DetectionModel ⇄ bundle: which entry holds what.
+
+    model.json    classes, thresholds, the backbone's row, input spec, anchors, sizes of the head
+    record.json   provenance
+    network       .safetensors: all weights
+
+Nothing of a bundle is believed: the row only ever chooses an architecture that a family knows here,
+and the weights must fit it name by name and shape by shape.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from regraft.backbones.catalog import CatalogRow, families, row_from
+from regraft.backbones.sources import SOURCES, source
+from regraft.errors import BundleError, RegraftError, UsageError
+from regraft.export.bundle import Bundle
+from regraft.modalities.spec import InputSpec
+from regraft.model.carried import refusals
+from regraft.model.plain import misfits
+
+if TYPE_CHECKING:
+    from regraft.model.detecting import DetectionModel
+
+MOST_WIDTH, MOST_DEPTH, MOST_EACH = 1024, 4, 32
+MOST_SIDE = 100_000.0  # pixels, of an anchor
+
+
+@dataclass(frozen=True)
+class ToldDetector:
+    """What model.json says."""
+
+    task: str
+    modality: str
+    classes: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    row: CatalogRow
+    spec: InputSpec
+    strides: tuple[int, ...]
+    shapes: tuple[tuple[tuple[float, float], ...], ...]
+    width: int
+    depth: int
+
+
+def pack(model: "DetectionModel") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Documents and tensors of the bundle. Raises UsageError for a network that none may hold."""
+    if reason := unfit(model.row):
+        raise UsageError(reason)
+    row, network = model.row.to_dict(), model.network
+    row["weights"] = {**row["weights"], "origin": "network.safetensors"}
+    told = {
+        "task": model.task,
+        "modality": model.modality,
+        "classes": list(model.classes),
+        "thresholds": [float(t) for t in model.thresholds],
+        "row": row,
+        "spec": network.spec.to_dict(),
+        **network.anchors.to_dict(),
+        "width": network.width,
+        "depth": network.depth,
+    }
+    state = {name: t.detach().cpu().numpy() for name, t in network.state_dict().items()}
+    return {"model": told, "record": model.record}, {"network": state}
+
+
+def unfit(row: CatalogRow) -> str:
+    """Why a bundle cannot hold a detector on this network; empty where it can."""
+    if row.source not in SOURCES or row.config:
+        return (
+            f"backbone: {row.name}: a detector on a network of {row.source!r} cannot be kept in a "
+            "bundle; choose one of timm, torchvision or a package"
+        )
+    return ""
+
+
+def unpack(bundle: Bundle) -> dict[str, Any]:
+    """Arguments of `DetectionModel`. Raises BundleError where the bundle does not hold one."""
+    told, record, state = (
+        bundle.document("model"),
+        bundle.document("record"),
+        bundle.tensors("network"),
+    )
+    _refuse(bundle, [*misfits(ToldDetector, told, "model.")])
+    _refuse(bundle, [*_wrong(told)])
+    if not isinstance(record, dict):
+        _refuse(bundle, ["record: expected an object"])
+    try:
+        network = _built(told, state)
+    except (RegraftError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        _refuse(bundle, [str(error).splitlines()[0][:300]])
+        raise
+    return {
+        "classes": tuple(told["classes"]),
+        "row": row_from(told["row"]),
+        "network": network,
+        "thresholds": np.array(told["thresholds"], np.float64),
+        "record": record,
+    }
+
+
+def _built(told: dict[str, Any], state: dict[str, np.ndarray]) -> Any:
+    """The network as told, with the bundle's weights."""
+    import torch
+
+    from regraft.backbones.network import FrozenNetwork
+    from regraft.tasks.detection.anchors import Anchors
+    from regraft.tasks.detection.network import detector
+
+    row, spec = row_from(told["row"]), InputSpec.from_dict(told["spec"])
+    with torch.random.fork_rng(devices=[]):
+        module = source(row.source).build(row)
+    family = families()[row.family]
+    frozen = FrozenNetwork(module, family, row.spec, native=row.spec.size, classes=row.num_classes)
+    sizes = {"width": told["width"], "depth": told["depth"]}
+    anchors = Anchors.from_dict(told)
+    made = detector(row, spec, len(told["classes"]), anchors, network=frozen, **sizes)
+    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+    if wrong := [n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]:
+        raise BundleError(f"network: {wrong[0]:.60} holds numbers that are not finite")
+    made.load_state_dict(tensors)
+    return made.requires_grad_(False).eval()
+
+
+def _wrong(told: dict[str, Any]) -> Iterator[str]:
+    network = {"row": told["row"], "spec": told["spec"], "engine": "torch"}
+    yield from (f"model.{reason}" for reason in refusals(network, ("centre",), ("picture",)))
+    if told["task"] != "detection" or told["modality"] != "image":
+        yield f"model.task: {told['task']!r:.60} of {told['modality']!r:.60} is not known here"
+    classes = told["classes"]
+    if not classes or len(set(classes)) < len(classes) or "" in classes:
+        yield "model.classes: expected names, each once"
+    if len(told["thresholds"]) != len(classes):
+        yield "model.thresholds: expected one for each class"
+    if not 1 <= told["width"] <= MOST_WIDTH or not 0 <= told["depth"] <= MOST_DEPTH:
+        yield f"model.width, model.depth: more than {MOST_WIDTH} or {MOST_DEPTH} are not built"
+    each = {len(shapes) for shapes in told["shapes"]}
+    if len(told["shapes"]) != len(told["strides"]) or len(each) != 1:
+        yield "model.shapes: expected as many for each of the strides"
+    elif not 1 <= each.pop() <= MOST_EACH or [*told["strides"]] != [8, 16, 32]:
+        yield "model.strides, model.shapes: are not those of a detector here"
+    sides = [side for shapes in told["shapes"] for shape in shapes for side in shape]
+    if not all(0 < side <= MOST_SIDE for side in sides):
+        yield "model.shapes: expected widths and heights above 0"
+
+
+def _refuse(bundle: Bundle, mistakes: list[str]) -> None:
+    if mistakes:
+        raise BundleError(
+            f"{bundle.path}: does not hold a detector that this version can use: "
+            f"{'; '.join(mistakes[:10])}; get it again, or make it anew with `regraft fit`"
+        )

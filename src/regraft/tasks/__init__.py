@@ -1,0 +1,4 @@
+"""What examples are for, beside classes: the network around a backbone, its loss, its answers.
+
+detection  objects with boxes
+"""

@@ -1,0 +1,183 @@
+"""Training on boxes: examples with their objects, the objective, and what is held back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regraft.data.boxes.form import Boxes
+from regraft.data.inline import contents
+from regraft.errors import TrainingStopped
+from regraft.evaluation.detection import Detections, average_precision
+from regraft.modalities.base import Modality
+from regraft.modalities.spec import InputSpec
+from regraft.tasks.detection.augment import augmented
+from regraft.tasks.detection.decoding import found_in
+from regraft.tasks.detection.frames import frame
+from regraft.tasks.detection.loss import DetectionLoss
+from regraft.tasks.detection.network import Detector
+from regraft.tasks.detection.targets import Truth
+from regraft.training.attacking import Network
+from regraft.training.examples import Augmented, Turn
+from regraft.training.judging import Score
+
+AT_ONCE = 8
+
+
+class BoxBatch(NamedTuple):
+    """pixels (n, height, width, 3) uint8, places (n,) of the examples, and what is in each."""
+
+    pixels: Tensor
+    places: Tensor
+    truths: tuple[Truth, ...]
+
+
+@dataclass(frozen=True)
+class Truths:
+    """What is in the pictures of a batch; places give some of them."""
+
+    each: Sequence[Truth]
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    def __getitem__(self, places: Any) -> "Truths":
+        chosen = torch.arange(len(self.each))[places].tolist()
+        return Truths([self.each[i] for i in chosen], self.device)
+
+
+class BoxedExamples(Augmented):
+    """As `Augmented`, but an item is (pixels, place, truth).
+
+    boxes  of each file
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        shas: Sequence[str],
+        boxes: Sequence[Boxes],
+        modality: Modality,
+        spec: InputSpec,
+        wanted: Mapping[str, float],
+        seed: int,
+    ) -> None:
+        super().__init__(files, shas, modality, spec, wanted, seed)
+        self.boxes = [*boxes]
+
+    def __getitem__(self, turn: Turn) -> Any:
+        numbers = [self.seed, turn.epoch, int(self.shas[turn.place][:15], 16)]
+        rng = np.random.default_rng(numbers)
+        picture = self._example(turn.place)
+        pixels, truth = augmented(picture, self.boxes[turn.place], self.spec, self.wanted, rng)
+        return pixels, turn.place, truth
+
+    def _compact(self, raw: Any) -> tuple[Any, int]:
+        return self.modality.compact(raw, self.spec)
+
+    def collate(self, items: Sequence[Any]) -> Any:
+        """Items as one batch."""
+        pixels = torch.from_numpy(np.stack([pixels for pixels, _, _ in items]))
+        places = torch.tensor([place for _, place, _ in items])
+        return BoxBatch(pixels, places, tuple(truth for _, _, truth in items))
+
+    def blank(self) -> Tensor:
+        return torch.zeros(1, *self.spec.rectangle, 3, dtype=torch.uint8)
+
+
+class Objects:
+    """Objects with boxes: the objective of a detector."""
+
+    compares = False
+
+    def __init__(self, model: Detector, spec: InputSpec, box: str) -> None:
+        self.anchors, self.classes, self.box = model.placed(*spec.rectangle), model.classes, box
+
+    def targets(
+        self, batch: Any, device: torch.device, rng: np.random.Generator
+    ) -> tuple[Tensor, Truths]:
+        """Pixels and truths on the device."""
+        truths = [Truth(*(part.to(device) for part in truth)) for truth in batch.truths]
+        return batch.pixels.to(device, non_blocking=True), Truths(truths, device)
+
+    def losses(self, outputs: Tensor, targets: Truths, *embeddings: Tensor) -> Tensor:
+        self.anchors = self.anchors.to(outputs.device)
+        return DetectionLoss(self.anchors, self.classes, self.box)(outputs, targets.each)
+
+    def alone(
+        self, network: Network, bare: Network, examples: Tensor, targets: Truths, progress: float
+    ) -> Tensor:
+        """On the pictures as they are."""
+        return self.losses(network(examples).float(), targets)
+
+
+def prepared_pictures(files: Sequence[str], kind: Modality, spec: InputSpec) -> Tensor:
+    """(m, height, width, 3) uint8 as they are when the model is used."""
+
+    def pixels(file: str) -> Any:
+        raw = kind.decode(contents(file), file, spec).raw
+        return kind.prepare(raw, spec, spec.views[0])
+
+    shape = (0, *spec.rectangle, 3)
+    found = [pixels(file) for file in files]
+    return torch.from_numpy(np.stack(found)) if found else torch.zeros(shape, dtype=torch.uint8)
+
+
+@dataclass(frozen=True)
+class HeldBoxes:
+    """Pictures that nothing is learned from.
+
+    pixels  (m, height, width, 3) uint8 as prepared
+    boxes   of each, in pixels of the picture
+    """
+
+    pixels: Tensor
+    boxes: Sequence[Boxes]
+    spec: InputSpec
+    majority: float = -1.0  # no answer is right as a rule
+
+    def score(self, model: nn.Module, device: torch.device) -> Score:
+        """1 - mAP, and mAP50. Raises TrainingStopped where the outputs are no numbers."""
+        assert isinstance(model, Detector)
+        found = detections(model, self.pixels, self.boxes, self.spec, device)
+        result = average_precision(found, self.boxes, model.classes)
+        return Score(1 - (result.map or 0.0), result.map50 or 0.0)
+
+
+@torch.no_grad()
+def detections(
+    model: Detector,
+    pixels: Tensor,
+    boxes: Sequence[Boxes],
+    spec: InputSpec,
+    device: torch.device,
+) -> list[Detections]:
+    """What a detector finds in prepared pictures, in pixels of the pictures."""
+    was = [(part, part.training) for part in model.modules()]
+    model.eval()
+    found = []
+    try:
+        for start in range(0, len(pixels), AT_ONCE):
+            outputs = model(pixels[start : start + AT_ONCE].to(device)).float().cpu()
+            if not bool(torch.isfinite(outputs).all()):
+                raise TrainingStopped(
+                    "for examples that are held back, what the network gives is no number any "
+                    "more. Lower the rate"
+                )
+            own = boxes[start : start + AT_ONCE]
+            found += [_outwards(model, o, b, spec) for o, b in zip(outputs, own, strict=True)]
+    finally:
+        for part, training in was:
+            part.training = training
+    return found
+
+
+def _outwards(model: Detector, output: Tensor, boxes: Boxes, spec: InputSpec) -> Detections:
+    anchors, per_map = model.placed(*spec.rectangle), model.per_map(*spec.rectangle)
+    inner = found_in(output, anchors, per_map, spec.rectangle)
+    corners = frame(boxes.size, spec).outwards(inner.boxes, boxes.size)
+    return Detections(corners, inner.scores, inner.labels)

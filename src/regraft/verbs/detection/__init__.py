@@ -1,0 +1,11 @@
+"""The verbs for boxes.
+
+fit        examples and a recipe → DetectionModel
+prepare    looked at, without unreadable pictures, split
+settings   what of a recipe is obeyed, and strategies
+start      network, anchors, what learns, the plan
+measure    model and pictures → the record of a report
+gallery    predictions over truth as small pictures
+answers    predict
+doctor     what is odd about boxes
+"""

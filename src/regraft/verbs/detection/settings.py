@@ -1,0 +1,116 @@
+"""What of a recipe a detector obeys, and in which ways one is trained."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from regraft.backbones.catalog import CatalogRow
+from regraft.errors import UsageError
+from regraft.recipe import Recipe
+from regraft.tasks.detection.frames import MULTIPLE
+
+# Fields of a recipe that have no use for boxes.
+UNUSED = (
+    *("label", "path_column", "text", "group", "split", "views", "engine"),
+    *("weights", "coverage"),
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to train a detector.
+
+    weights  of the backbone: ``pretrained`` or ``random``
+    body     rate of the backbone's deepest layers, as a share of the head's
+    settings  fields of its plan
+    """
+
+    name: str
+    told: str
+    weights: str
+    body: float
+    settings: Mapping[str, Any]
+
+
+USUAL = "transfer"
+WAYS: Mapping[str, Way] = MappingProxyType(
+    {
+        way.name: way
+        for way in (
+            Way(
+                "transfer",
+                "Stem and first stages frozen by the size of the set, BatchNorm frozen, smaller "
+                "rates for the backbone, averaged weights.",
+                "pretrained",
+                0.1,
+                {"norm": "frozen", "shallow": 0.3},
+            ),
+            Way(
+                "copy",
+                "Weights copied and trained at one rate, BatchNorm free: the textbook method.",
+                "pretrained",
+                1.0,
+                {"norm": "free", "shallow": 1.0, "frozen": 0.0},
+            ),
+            Way(
+                "scratch",
+                "The same detector from random weights: what nothing transferred gives.",
+                "random",
+                1.0,
+                {"norm": "free", "shallow": 1.0, "frozen": 0.0},
+            ),
+        )
+    }
+)
+
+# Pictures to learn from → share of the backbone's depth that stands still, below so many.
+FROZEN: Sequence[tuple[float, float]] = ((50, 0.5), (1000, 0.3), (float("inf"), 0.1))
+
+
+def frozen_share(pictures: int) -> float:
+    """Share of the depth that stands still for a set of this size."""
+    return next(share for below, share in FROZEN if pictures < below)
+
+
+def refuse_wrong_settings(recipe: Recipe, rows: Sequence[CatalogRow]) -> None:
+    """Raise UsageError, with all of them, for settings that could not be obeyed."""
+    if mistakes := [*_unused(recipe), *_wrong(recipe, rows)]:
+        raise UsageError(*mistakes)
+
+
+def _unused(recipe: Recipe) -> Iterator[str]:
+    usual = {f.name: getattr(Recipe(), f.name) for f in fields(Recipe)}
+    for name in UNUSED:
+        if getattr(recipe, name) != usual[name]:
+            yield f"{name}: has no use for boxes; leave it out"
+
+
+def _wrong(recipe: Recipe, rows: Sequence[CatalogRow]) -> Iterator[str]:
+    from regraft.model.packing_detection import unfit as unfit_for_bundles
+    from regraft.tasks.detection import augment, network
+    from regraft.tasks.detection.loss import BOX_LOSSES
+    from regraft.training.readable import READ
+
+    if len(recipe.strategy) > 1 or not set(recipe.strategy) <= set(WAYS):
+        yield f"strategy: expected one of {', '.join(WAYS)}, got {', '.join(recipe.strategy)}"
+    if len(recipe.backbone) > 1:
+        yield "backbone: a detector has one; name one"
+    for row in rows[:1]:
+        yield from filter(None, (network.unfit(row), unfit_for_bundles(row)))
+    if recipe.size is not None and recipe.size % MULTIPLE:
+        yield f"size: expected a multiple of {MULTIPLE} pixels, got {recipe.size}"
+    if recipe.loss is not None and recipe.loss not in BOX_LOSSES:
+        yield f"loss: of the boxes: expected one of {', '.join(BOX_LOSSES)}, got {recipe.loss!r}"
+    if recipe.rate == "find":
+        yield "rate: expected a number; no rate is searched for boxes"
+    if recipe.norm == "estimated":
+        yield "norm: expected frozen or free for boxes"
+    read: dict[str, Callable[[Any], object]] = {"augment": augment.parse}
+    read |= {n: READ[n] for n in ("optimiser", "schedule", "sampling", "norm", "log") if n in READ}
+    for name, check in read.items():
+        if value := getattr(recipe, name):
+            try:
+                check(value)
+            except UsageError as error:
+                yield from error.mistakes

@@ -1,0 +1,126 @@
+"""How the training of a detector begins: input, anchors, network, what learns, the plan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from regraft.backbones.catalog import CatalogRow, families
+from regraft.backbones.network import FrozenNetwork, load_network
+from regraft.backbones.sources import source
+from regraft.data.boxes.form import Boxes
+from regraft.modalities.spec import InputSpec
+from regraft.recipe import Recipe
+from regraft.tasks.detection.anchors import Anchors, fitted
+from regraft.tasks.detection.augment import USUAL as AUGMENT
+from regraft.tasks.detection.frames import detection_spec, frame, rectangle
+from regraft.tasks.detection.network import STRIDES, Detector, detector
+from regraft.training.plan import Plan
+from regraft.training.terms import Part
+from regraft.verbs.detection.settings import Way, frozen_share
+
+SIZE = 416  # pixels: the longer side of the input
+LEAST, MOST = 96, 1280  # that is chosen where none is asked for
+SMALL = 12.0  # pixels of the input that the smaller objects should have at least
+RATE, BATCH, DECAY, AVERAGE = 2e-3, 8, 0.02, 0.1
+BOX_LOSS = "giou"
+
+
+def longer_side(boxes: Sequence[Boxes]) -> tuple[int, str]:
+    """The longer side of the input, and why: by the pictures' size and that of small objects."""
+    longest = float(np.median([max(b.size) for b in boxes]))
+    sides = [np.sqrt((b.xyxy[:, 2:] - b.xyxy[:, :2]).prod(1)) for b in boxes if len(b)]
+    small = float(np.quantile(np.concatenate(sides), 0.1)) if sides else longest
+    wanted = max(SIZE, SMALL / max(small, 1e-6) * longest)
+    side = int(np.clip(np.ceil(min(wanted, longest) / 32) * 32, LEAST, MOST))
+    seen = small * side / longest
+    return side, f"{side} px on the longer side: the smaller objects have {seen:.0f} px there"
+
+
+def spec_for(row: CatalogRow, boxes: Sequence[Boxes], longer: int) -> InputSpec:
+    """The input for pictures of these sizes."""
+    return detection_spec(row.spec, rectangle([b.size for b in boxes], longer))
+
+
+def anchors_for(boxes: Sequence[Boxes], spec: InputSpec, seed: int) -> Anchors:
+    """Fitted to the boxes as the network sees them."""
+    seen = [frame(b.size, spec).inwards(b.xyxy[~b.ignored]) for b in boxes]
+    corners = np.concatenate([*seen, np.zeros((0, 4))])
+    sizes: npt.NDArray[np.float64] = corners[:, 2:] - corners[:, :2]
+    return fitted(sizes, STRIDES, seed)
+
+
+def _pretrained(row: CatalogRow, seed: int) -> FrozenNetwork:
+    return load_network(row)
+
+
+def _random(row: CatalogRow, seed: int) -> FrozenNetwork:
+    torch.manual_seed(seed)
+    module = source(row.source).build(row)
+    family = families()[row.family]
+    return FrozenNetwork(module, family, row.spec, native=row.spec.size, classes=row.num_classes)
+
+
+NETWORKS = {"pretrained": _pretrained, "random": _random}
+
+
+def network_for(
+    way: Way, row: CatalogRow, spec: InputSpec, classes: int, anchors: Anchors, seed: int
+) -> Detector:
+    """The detector before the first step."""
+    with torch.random.fork_rng(devices=[]):
+        body = NETWORKS[way.weights](row, seed)
+    return detector(row, spec, classes, anchors, seed=seed, network=body)
+
+
+def parts_that_learn(model: Detector, row: CatalogRow, way: Way, plan: Plan) -> list[Part]:
+    """The backbone by depth, from the first group that is not frozen, then all that is new."""
+    own = dict(model.body.module.named_parameters())
+    family = families()[row.family]
+    groups = [[n for n in g if not family.is_head(n)] for g in family.depth_groups([*own])]
+    groups = [group for group in groups if group]
+    model.requires_grad_(False)
+    parts = []
+    for depth in range(round(plan.frozen * len(groups)), len(groups)):
+        place = 1.0 if len(groups) < 2 else depth / (len(groups) - 1)
+        moving = [own[name].requires_grad_(True) for name in groups[depth]]
+        parts.append(Part(moving, way.body * plan.shallow ** (1 - place)))
+    new = [p for part in (model.pyramid, model.head) for p in part.parameters()]
+    return [*parts, Part([p.requires_grad_(True) for p in new])]
+
+
+def plan_for(way: Way, recipe: Recipe, spec: InputSpec, pictures: int, steps: int) -> Plan:
+    """The plan of the way, with what the user has set."""
+    from regraft.training.devices import usual_precision
+
+    own: dict[str, Any] = {
+        "rate": RATE,
+        "loss": BOX_LOSS,
+        "augment": AUGMENT,
+        "weight_decay": DECAY,
+        "average": AVERAGE,
+        "clip": 10.0,
+        "frozen": frozen_share(pictures),
+        "precision": usual_precision(),
+        **way.settings,
+    }
+    names = (*own, "optimiser", "schedule", "warmup", "sampling")
+    given = {n: getattr(recipe, n, None) for n in names}
+    own |= {n: value for n, value in given.items() if value is not None}
+    batch = recipe.batch or min(BATCH, pictures)
+    return Plan(way.name, spec.size, steps, batch=batch, seed=recipe.seed, **own)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one side: those to train on, held back or measured."""
+
+    files: list[str]
+    shas: list[str]
+    boxes: list[Boxes]
+
+    def __len__(self) -> int:
+        return len(self.files)

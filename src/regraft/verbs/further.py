@@ -1,0 +1,42 @@
+"""Parts of a report that are only measured where they are asked for: they take minutes to hours."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from regraft.model.model import Model
+
+
+def further_parts(
+    model: Model, attacks: dict[str, Any] | None, corruptions: bool
+) -> dict[str, Callable[..., dict[str, Any]]]:
+    """Parts of the report that are only measured where they are asked for, and what measures them.
+
+    attacks  settings of the attacks; None: nothing is attacked
+
+    What cannot be obeyed is refused here, before any work.
+    """
+    found = {} if attacks is None else {"robust": _under_attack(model, **attacks)}
+    return found | ({"corruptions": _corrupted(model)} if corruptions else {})
+
+
+def _under_attack(
+    model: Model, eps: Sequence[str], norm: str, attack: str, most: int
+) -> Callable[..., dict[str, Any]]:
+    """What measures under attack."""
+    from regraft.robustness.prepared import planes_of
+    from regraft.verbs import robust
+
+    robust.sizes(eps, norm)
+    robust.refuse_unknown(attack, most)
+    planes_of(model)
+    return partial(robust.robust, model, eps=eps, norm=norm, attack=attack, most=most)
+
+
+def _corrupted(model: Model) -> Callable[..., dict[str, Any]]:
+    """What measures on corrupted pictures. Raises UsageError for a model that reads none."""
+    from regraft.robustness.prepared import planes_of
+    from regraft.verbs.corrupted import corruptions
+
+    planes_of(model)
+    return partial(corruptions, model)

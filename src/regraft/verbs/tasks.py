@@ -1,0 +1,48 @@
+"""Which function carries out a verb for a task: the task is chosen here, at the edge, and once."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from regraft.errors import UsageError
+
+# Verb → task → the function; imported when it is asked for.
+VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "load": MappingProxyType(
+            {
+                "classification": ("regraft.verbs.prepare", "prepared_classes"),
+                "detection": ("regraft.verbs.detection.prepare", "prepared_boxes"),
+            }
+        ),
+        "fit": MappingProxyType(
+            {
+                "classification": ("regraft.verbs.fit", "fit_classifier"),
+                "detection": ("regraft.verbs.detection.fit", "fit_detector"),
+            }
+        ),
+        "evaluate": MappingProxyType(
+            {
+                "classification": ("regraft.verbs.evaluate", "evaluate_classifier"),
+                "detection": ("regraft.verbs.detection.measure", "evaluate_detector"),
+            }
+        ),
+        "doctor": MappingProxyType(
+            {
+                "classification": ("regraft.verbs.doctor", "doctor_of_classes"),
+                "detection": ("regraft.verbs.detection.doctor", "doctor_of_boxes"),
+            }
+        ),
+    }
+)
+
+
+def carried_out(verb: str, task: str) -> Callable[..., Any]:
+    """The function of a verb for a task. Raises UsageError where there is none."""
+    rows = VERBS[verb]
+    if task not in rows:
+        raise UsageError(f"{verb}: is not there for {task}; only for {' and '.join(rows)}")
+    module, name = rows[task]
+    found: Callable[..., Any] = getattr(import_module(module), name)
+    return found
