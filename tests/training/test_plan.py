@@ -45,6 +45,7 @@ OTHER: dict[str, Any] = {
     "schedule": "constant",
     "loss": "focal",
     "augment": "none",
+    "attack": "n-fgsm",
     "warmup": 0.0,
     "weight_decay": 0.0,
     "average": 0.0,

@@ -31,8 +31,11 @@ def in_parallel(
     work: Callable[[Sequence[Job]], list[Result]],
     jobs: Sequence[Job],
     seconds: float = HANDFUL_SECONDS,
+    most: int = HANDFUL_MOST,
 ) -> Generator[Result, None, None]:
     """Results in the order of the jobs, which `work` gets in handfuls of about so many seconds.
+
+    most  jobs of a handful
 
     Closing it waits only for the handfuls that are worked on.
     """
@@ -47,7 +50,7 @@ def in_parallel(
                 ahead.append(pool.submit(_timed, work, handful))
                 begun += len(handful)
             results, spent = ahead.popleft().result()
-            size = min(HANDFUL_MOST, int(seconds * len(results) / max(spent, 1e-6)))
+            size = min(most, int(seconds * len(results) / max(spent, 1e-6)))
             yield from results
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
