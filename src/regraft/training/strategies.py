@@ -89,7 +89,6 @@ TEXTBOOK = {**NAIVE, "rate": 5e-5, "norm": "frozen"}  # Devlin et al. 2019, arXi
 
 
 PLAIN = "cross-entropy"  # of the many classes of texts, smoothing would speak for all but one
-HEAD = 20.0  # its weights are a thousand times as large as what a body's rate moves in a step
 PAIRS = "contrastive:share=0.9,temperature=0.1"
 
 
@@ -141,7 +140,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 settings={"rate": 1e-3, "shallow": 0.02, "frozen": 0.3},
                 gain=0.32,
                 needs="lp-ft",
-                reading=_of_texts(rate=5e-5, shallow=0.1, frozen=0.3, head=HEAD, loss=PLAIN),
+                reading=_of_texts(rate=5e-5, shallow=0.1, frozen=0.3, loss=PLAIN),
                 source="Kumar et al. 2022, arXiv 2202.10054",
             ),
             Strategy(
@@ -150,7 +149,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 settings={"rate": 4e-4, "shallow": 0.1},
                 thaws=True,
                 needs="lp-ft",
-                reading=_of_texts(rate=5e-5, shallow=0.1, head=HEAD, loss=PLAIN),
+                reading=_of_texts(rate=5e-5, shallow=0.1, loss=PLAIN),
                 source="Howard and Ruder 2018, arXiv 1801.06146",
             ),
             Strategy(
@@ -211,7 +210,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 },
                 gain=0.2,
                 needs="full",
-                reading=_of_texts(rate=5e-5, shallow=0.3, head=HEAD, loss=PLAIN),
+                reading=_of_texts(rate=5e-5, shallow=0.3, loss=PLAIN),
             ),
         )
     }
