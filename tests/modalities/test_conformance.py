@@ -23,6 +23,7 @@ from regraft.modalities import MODALITIES, modality
 from regraft.modalities.base import MOST_CLIP
 from regraft.modalities.facts import Facts
 from regraft.modalities.spec import UNITS, Hearing, InputSpec
+from regraft.transfer.baselines import BASELINES
 
 ANY = -1  # of a shape: any length
 
@@ -91,6 +92,8 @@ def test_it_is_described(name: str) -> None:
     assert len(set(kind.views)) == len(kind.views) >= 1
     assert InputSpec().views[0] in kind.views  # catalog rows ask for it
     assert all(map(len, kind.plainly))
+    assert kind.baseline in BASELINES
+    assert all(set(some) <= set(kind.views) for some in kind.view_sets.values())
     assert kind.inputs
     assert set(kind.inputs) <= set(UNITS)
 

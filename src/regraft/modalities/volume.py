@@ -60,6 +60,7 @@ class VolumeModality:
     view_sets: Mapping[str, tuple[str, ...]] = SETS
     sayable = False
     plainly = ("raw pixels", f"ridge on {image.PLAIN} × {image.PLAIN} pixels of three slices")
+    baseline = "ridge"
 
     @property
     def usual(self) -> "tuple[Usual, ...]":
