@@ -123,6 +123,9 @@ class VolumeModality:
         picture.save(out, "JPEG", quality=72)
         return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
+    def clip(self, data: bytes, file: str) -> str | None:
+        return None
+
     def said(self, name: str) -> bytes | None:
         return None
 
