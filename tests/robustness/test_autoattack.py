@@ -31,7 +31,11 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize(("norm", "classes"), [(LINF, 2), (LINF, 3), (LINF, 4), (L2, 4)], ids=str)
+@pytest.mark.parametrize(
+    ("norm", "classes"),
+    [(LINF, 2), (LINF, 3), (LINF, 4), (L2, 4)],
+    ids=lambda one: str(getattr(one, "name", one)),
+)
 def test_linear_answers_fall_where_they_must(
     norm: Any, classes: int, linear: Any, noise: Tensor
 ) -> None:
