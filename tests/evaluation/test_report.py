@@ -48,9 +48,18 @@ HOSTILE = [
 VOID = {"meta", "img", "br", "wbr"}
 
 
+# What a report of boxes has beside.
+BOXES: Record = {
+    "gallery": [{"title": "Worst misses", "pictures": []}],
+    "box_errors": [{"kind": "missed", "told": "an object that no box is near", "count": 2}],
+    "boxes_per_class": [{"class": "cat", "objects": 3, "ap": 0.5, "threshold": 0.4}],
+    "box_training": [{"name": "transfer", "told": "", "steps": 9, "epochs": 1.0, "seconds": 2.0}],
+}
+
+
 @pytest.fixture(scope="module")
 def full(make_record: MakeRecord) -> Record:
-    return make_record()
+    return make_record() | BOXES
 
 
 @pytest.fixture
