@@ -65,7 +65,7 @@ def test_mistakes_are_told_together_and_nothing_is_left(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("--strategies", "lp-tf,probe", "--labels", "few,3", "--seeds", "-1", "--steps", 0)
-    done = shell.invoke("compare", photos, *words, "--budget", "soon", "--size", 1, "--json")
+    done = shell.invoke("compare", photos, *words, "--budget", "soon", "--size", 0, "--json")
     assert done.exit_code == 2
     error = shell.error(done)
     assert error["kind"] == "usage"

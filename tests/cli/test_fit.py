@@ -84,7 +84,7 @@ def test_mistakes_are_told_together_and_nothing_is_left(
     photos: Path, shell: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = shell.invoke("fit", photos, "--budget", "soon", "--seed", -1, "--size", 1, "--json")
+    done = shell.invoke("fit", photos, "--budget", "soon", "--seed", -1, "--size", 0, "--json")
     assert done.exit_code == 2
     error = shell.error(done)
     assert error["kind"] == "usage"

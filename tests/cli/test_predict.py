@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from regraft.cli.predict import AT_ONCE, _Form, _Tally, _texts
+from regraft.cli.predict import AT_ONCE, KINDS, _Form, _Tally, _texts
 from regraft.model.predict import Prediction
 
 
@@ -174,7 +174,7 @@ def test_a_name_that_is_no_text_still_gives_json(
 def test_the_heading_comes_once_however_many_answers_there_are() -> None:
     many = [Prediction(str(i)) for i in range(2 * AT_ONCE + 1)]
     form = _Form(lambda some: "head\n" + "".join(f"{p.file}\n" for p in some), 1)
-    lines = "".join(_texts(iter(many), form)).splitlines()
+    lines = "".join(_texts(iter(many), form, KINDS["classification"])).splitlines()
     assert lines == ["head", *(p.file for p in many)]
 
 

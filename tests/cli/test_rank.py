@@ -32,7 +32,7 @@ def test_a_table_for_a_person(photos: Path, shell: Any) -> None:
     [
         (["--time-limit", "soon"], "--time-limit"),
         (["--backbone", "efficientnet-lite"], "efficientnet-lite0"),
-        (["--size", "1"], "size"),
+        (["--size", "0"], "size"),
         (["--max-parameters", "-1"], "max_parameters"),
     ],
 )

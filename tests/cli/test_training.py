@@ -89,6 +89,7 @@ def test_a_value_of_each_option_reaches_the_recipe(shell: Any, monkeypatch: Any)
         "augment": "flip", "sampling": "balanced", "weights": "inverse", "norm": "free",
         "weight_decay": 0.0, "average": 0.5, "clip": 0.0, "warmup": 0.2, "frozen": 0.4,
         "patience": 0, "micro_batch": 2, "workers": 0, "precision": "bfloat16", "epochs": 2.5,
+        "attack": "n-fgsm:eps=4", "wish": 0.25,
     }  # fmt: skip
     names = {"weights": "class-weights"}
     pairs = [(f"--{names.get(k, k).replace('_', '-')}", v) for k, v in asked.items()]

@@ -48,6 +48,23 @@ HOSTILE = [
 VOID = {"meta", "img", "br", "wbr"}
 
 
+# What a report has where it was asked for.
+SHARE: Record = {"value": 0.5, "low": 0.4, "high": 0.6}
+FURTHER: Record = {
+    "robust": {
+        **{"norm": "linf", "norm_told": "each value", "attack": "pgd", "n": 8, "clean": SHARE},
+        "points": [{"eps": 0.004, "told": "1/255", "accuracy": SHARE, "fell_to": {"pgd": 4}}],
+        "checks": [{"name": "steps", "passed": True, "told": "more steps are not weaker"}],
+        **{"reliable": True, "why": [], "examples": [], "limits": ["no proof"], "whole": False},
+        "as_files": {"eps": "1/255", "n": 4, "misled": 1.0},
+    },
+    "corruptions": {
+        **{"n": 8, "clean": SHARE, "mean": SHARE, "worst": {"name": "fog", "value": 0.2}},
+        "lowest": {"name": "fog", "severity": 5, "value": 0.1},
+        "rows": [{"name": "fog", "kind": "weather", "accuracies": [0.5, 0.4, 0.3, 0.2, 0.1]}],
+    },
+}
+
 # What a report of boxes has beside.
 BOXES: Record = {
     "gallery": [{"title": "Worst misses", "pictures": []}],
@@ -59,7 +76,7 @@ BOXES: Record = {
 
 @pytest.fixture(scope="module")
 def full(make_record: MakeRecord) -> Record:
-    return make_record() | BOXES
+    return make_record() | BOXES | FURTHER
 
 
 @pytest.fixture
@@ -369,7 +386,7 @@ def test_the_page_tells_all_words_of_the_record(full: Record) -> None:
     source = report_page(full)
     told = html.unescape(re.sub(r"<wbr>", "", source)).lower()
     words = strings({key: value for key, value in full.items() if key not in other_form})
-    shown = [text for text in words if text not in ("made", "baseline")]
+    shown = [text for text in words if text not in ("made", "baseline", "linf")]
     missing = [
         text for text in shown if text.lower() not in told and text.replace("-", " ") not in told
     ]
@@ -559,7 +576,7 @@ def point(seconds: float | None, **others: float | None) -> Record:
 def test_a_training_run_is_two_charts_and_plain_words(full: Record) -> None:
     source = report_page(full)
     drawn = Page(source)
-    charts = source.count('class="curves"') - 1  # without that of the decision curve
+    charts = source.count('class="curves"') - 3  # without those of decisions, attacks, corruptions
     assert charts == 5  # the last run has no point on examples held back
     assert "224 pixels · 8 epochs · 6 min 40 s" in drawn.text
     assert "lp-ft: the averaged weights" in drawn.text

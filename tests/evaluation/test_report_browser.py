@@ -161,7 +161,7 @@ def test_every_text_stands_out_in_light_and_dark(show: Callable[..., Any], name:
 
 def test_it_works_without_javascript(show: Callable[..., Any]) -> None:
     shown = show("ten", java_script_enabled=False)
-    folded = shown.locator("details", has_text="All 16 metrics")
+    folded = shown.locator("details", has_text="All 17 metrics")
     table = folded.locator("table")
     assert not table.is_visible()
     folded.locator("summary").click()

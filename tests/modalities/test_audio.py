@@ -16,8 +16,9 @@ from transformers.audio_utils import mel_filter_bank
 
 from regraft.errors import Unreadable, UsageError
 from regraft.modalities import audio, modality
-from regraft.modalities.audio import BANDS, MODALITY, RATE, Sound, samples_of
+from regraft.modalities.audio import BANDS, MODALITY, RATE, Sound
 from regraft.modalities.augment import AUGMENTATIONS, SOUND_SETS, SoundRow, parse
+from regraft.modalities.samples import samples_of
 from regraft.modalities.spec import Hearing, InputSpec
 
 SPEC = InputSpec(size=64)

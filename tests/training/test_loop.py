@@ -75,14 +75,14 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_batch(
     small: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = small.ready(**EXACT).training()
-    own = run.objective.losses
+    own = run.objective.alone
 
-    def scarce(outputs: Tensor, targets: Tensor) -> Tensor:
-        if len(outputs) > 2:
+    def scarce(network: Any, bare: Any, examples: Tensor, *about: Any) -> Tensor:
+        if len(examples) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")
-        return own(outputs, targets)
+        return own(network, bare, examples, *about)
 
-    monkeypatch.setattr(run.objective, "losses", scarce)
+    monkeypatch.setattr(run.objective, "alone", scarce)
     trained = run.run()
     assert run.micro == 1  # 6, 3, 1
     whole = small.ready(**EXACT).training().run()
@@ -95,13 +95,13 @@ def test_a_loss_that_is_no_number_names_the_file_and_keeps_the_state(
 ) -> None:
     checkpoints = Checkpoints(tmp_path, "key")
     run = small.ready(steps=4, augment="none").training(checkpoints=checkpoints)
-    own = run.objective.losses
+    own = run.objective.alone
 
-    def poisoned(outputs: Tensor, targets: Tensor) -> Tensor:
-        losses = own(outputs, targets)
+    def poisoned(*about: Any) -> Tensor:
+        losses = own(*about)
         return losses * torch.nan if run.step == 2 else losses
 
-    monkeypatch.setattr(run.objective, "losses", poisoned)
+    monkeypatch.setattr(run.objective, "alone", poisoned)
     with pytest.raises(TrainingStopped, match=r"step 3 of 4, at .*png"):
         run.run()
     kept = checkpoints.latest()

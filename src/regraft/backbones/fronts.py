@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regraft.modalities.audio import RATE, Samples
+from regraft.modalities.samples import RATE, Samples
 from regraft.modalities.spec import Hearing
 
 STEP = RATE // 2  # samples: recordings of equal length in these are run at once

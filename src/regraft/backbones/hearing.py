@@ -8,7 +8,7 @@ from regraft.backbones.configs import Record, read_config
 from regraft.backbones.fronts import HOP
 from regraft.backbones.weights import row_file
 from regraft.errors import BackboneError, UsageError
-from regraft.modalities.audio import MOST_SECONDS, RATE
+from regraft.modalities.samples import MOST_SECONDS, RATE
 from regraft.modalities.spec import Hearing, InputSpec
 
 PREPROCESSOR = "preprocessor_config.json"

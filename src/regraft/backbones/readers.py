@@ -21,8 +21,8 @@ from regraft.backbones.fronts import ANY, HEARD, STEP, heard
 from regraft.backbones.padding import Piece, by_length, evenly, padded, stacked
 from regraft.backbones.weights import row_file
 from regraft.errors import BackboneError
-from regraft.modalities.audio import RATE, samples_of
 from regraft.modalities.facts import Facts
+from regraft.modalities.samples import RATE, samples_of
 from regraft.modalities.spec import Hearing, InputSpec
 
 Prepared = npt.NDArray[np.uint8]  # what `Modality.prepare` gives

@@ -14,7 +14,7 @@ from regraft.modalities.spec import UNITS
 if TYPE_CHECKING:
     from regraft.backbones.catalog import CatalogRow
 
-COLUMNS = ("name", "parameters", "upstream", "size", "code", "weights", "source", "here")
+COLUMNS = ("name", "million", "upstream", "size", "code", "weights", "source", "here")
 
 
 def backbones(
@@ -46,7 +46,7 @@ def backbones(
         and (search is None or _mentions(row, search))
         and ((place := available(row)) or not here)
     ]
-    voice.print(table(COLUMNS, map(_cells, found), ("parameters", "upstream", "size")))
+    voice.print(table(COLUMNS, map(_cells, found), ("million", "upstream", "size")))
     voice.print(f"{len(found)} of {len(rows)} networks; upstream: ImageNet-1k top-1, as published")
     return Reply({"backbones": found})
 
@@ -90,7 +90,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     score = row["upstream_score"]
     return [
         row["name"],
-        f"{row['parameters'] / 1e6:.1f} M",
+        f"{row['parameters'] / 1e6:.1f}",
         "–" if score is None else f"{score:.1f} %",
         f"{row['size']} {row['unit']}",
         row["licence_code"],

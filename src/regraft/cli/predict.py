@@ -100,7 +100,7 @@ def predict(
         bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, not with a newline.")
     ] = False,
 ) -> Reply:
-    """Name the class of pictures, with a probability, or the objects in them, with boxes."""
+    """Name the class of an example, or the objects in a picture."""
     names = list(inputs or ())
     model = None if pretrained or not names else names.pop(0)
     written = form or _form_of(output)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from regraft.data.alike import alike
 from regraft.data.duplicates import THUMB_SIDE, Duplicates, find_duplicates
 from regraft.data.findings import Finding
-from regraft.modalities.audio import MOST_SECONDS
 from regraft.modalities.facts import Facts
+from regraft.modalities.samples import MOST_SECONDS
 from regraft.modalities.sketch import Sketch
 
 SMALL = 32  # pixels of the shorter side under which little is left to see,

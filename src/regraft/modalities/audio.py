@@ -23,14 +23,13 @@ from PIL import Image
 from regraft.errors import MissingExtra, Unreadable, UsageError
 from regraft.modalities.base import MOST_BYTES, MOST_CLIP, Decoded
 from regraft.modalities.facts import THUMB, Facts
-from regraft.modalities.spec import UNITS, InputSpec
+from regraft.modalities.samples import MOST_SECONDS, RATE, Samples
+from regraft.modalities.spec import InputSpec
 
 if TYPE_CHECKING:
     from regraft.modalities.augment import Augmentations
     from regraft.modalities.usual import Usual
 
-RATE = 16_000  # samples per second, whatever the file has
-MOST_SECONDS = UNITS["sound"].most  # of the middle of a recording that are heard
 LEAST_RATE, MOST_RATE = 1_000, 400_000  # of a file
 MOST_CHANNELS = 64
 WINDOWS = (400, 800, 1600)  # samples: 25, 50 and 100 ms, one a channel
@@ -43,8 +42,6 @@ NATURAL = 256  # pixels: more of them show nothing more of 128 bands
 
 WAVE_SHARE = 4  # of a thumbnail's height shows the waveform: one part in so many
 CLIP_SECONDS = 5  # of the middle of a recording, to listen to in a report
-
-Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -353,11 +350,6 @@ def _as_samples(raw: Sound, size: int) -> npt.NDArray[np.uint8]:
     for way, begin, length in raw.masks:
         samples = SILENCED[way](samples, begin, length)
     return np.frombuffer(np.ascontiguousarray(samples, "<f4").tobytes(), np.uint8)
-
-
-def samples_of(prepared: npt.NDArray[np.uint8]) -> Samples:
-    """(n,) float32 of what `prepare` gives of a sound."""
-    return prepared.view("<f4")
 
 
 def _silent_while(samples: Samples, begin: float, length: float) -> Samples:

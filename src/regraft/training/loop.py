@@ -372,13 +372,15 @@ class Training:
 
     def _stops(self, interrupts: Interrupts) -> bool:
         """Whether no step begins any more; all processes end after the same one."""
-        until = self.execution.until
-        late = until is not None and time.monotonic() >= until
-        own = int(late or self._has_ended()), interrupts.asked or 0
+        own = int(self._over() or self._has_ended()), interrupts.asked or 0
         over, asked = largest(self.fabric, *own)
         if asked:
             interrupts.asked = asked
         return bool(over or asked)
+
+    def _over(self) -> bool:
+        until = self.execution.until
+        return until is not None and time.monotonic() >= until
 
     def _trained(self) -> Trained:
         return Trained(

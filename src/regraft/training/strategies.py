@@ -194,7 +194,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 head_first=0.1,
                 aims="robustness",
                 judging=5.0,
-                needs="full",
+                needs="attack",
                 source="arXiv 2312.05716 (robust head first), 2202.01181 (one noisy step), "
                 "2509.23325 (ε rises)",
             ),
