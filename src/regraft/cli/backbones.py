@@ -9,7 +9,6 @@ from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import Licences, several
 from regraft.cli.tables import table
 from regraft.errors import UsageError
-from regraft.modalities.spec import UNITS
 
 if TYPE_CHECKING:
     from regraft.backbones.catalog import CatalogRow
@@ -68,6 +67,8 @@ def _mentions(row: "CatalogRow", text: str) -> bool:
 
 
 def _record(row: "CatalogRow", here: bool, reason: str) -> dict[str, Any]:
+    from regraft.modalities.spec import UNITS
+
     return {
         "name": row.name,
         "parameters": row.parameters,
