@@ -50,6 +50,7 @@ BENCHMARKS = (
     Benchmark("clothing", "clothing.py", "{clothing}"),
     Benchmark("extraction", "extraction.py", "{clothing}/train"),
     Benchmark("label_noise", "label_noise.py", "{clothing}/train"),
+    Benchmark("leave_one_out", "leave_one_out.py", "{clothing}/train"),
     Benchmark("ranking", "ranking.py", "{clothing}"),
     Benchmark("duplicates_clothing", "duplicates.py", "{clothing}"),
     Benchmark("fine_tuning", "fine_tuning.py", "{clothing}"),
