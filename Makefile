@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.regraft
 TESTABLE := $(VENV)/.regraft-test
 BENCHABLE := $(VENV)/.regraft-bench
+# Some files of tests at a time: each process holds PyTorch, so not as many as a large machine has cores.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -19,7 +21,7 @@ demo: $(INSTALLED) ## fit, evaluate and report on example data, into demo/
 	$(BIN)/regraft demo --out demo
 
 test: $(TESTABLE) ## the fast tests (more: make test ARGS='-k probe')
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-slow: $(TESTABLE) ## the slow tests
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
