@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-from regraft.cli.predict import AT_ONCE, KINDS, _Form, _Tally, _texts
+from regraft.cli.answers import KINDS, Form
+from regraft.cli.predict import AT_ONCE, _Tally, _texts
 from regraft.model.predict import Prediction
 
 
@@ -99,6 +101,22 @@ def test_csv_on_stdout_and_in_a_file(
     assert str(file) in told.stdout
 
 
+def test_parquet_holds_the_columns_of_csv(
+    bundle: Path, pictures: list[str], broken: Path, shell: Any, tmp_path: Path
+) -> None:
+    files = [tmp_path / "answers.parquet", tmp_path / "answers.csv"]
+    for file in files:
+        shell.invoke("predict", bundle, *pictures[:2], broken, "--output", file)
+    found, written = pl.read_parquet(files[0]), pl.read_csv(files[1])
+    assert found.columns == written.columns
+    for name in ("file", "label", "probability", "error"):
+        assert found[name].to_list() == written[name].to_list()
+    assert found["set"].list.join("|").to_list() == [text or "" for text in written["set"]]
+    done = shell.invoke("predict", bundle, pictures[0], "--format", "parquet")
+    assert done.exit_code == 2
+    assert "--output" in done.stderr
+
+
 def test_json_and_an_output_file_go_together(
     bundle: Path, pictures: list[str], shell: Any, tmp_path: Path
 ) -> None:
@@ -173,7 +191,7 @@ def test_a_name_that_is_no_text_still_gives_json(
 
 def test_the_heading_comes_once_however_many_answers_there_are() -> None:
     many = [Prediction(str(i)) for i in range(2 * AT_ONCE + 1)]
-    form = _Form(lambda some: "head\n" + "".join(f"{p.file}\n" for p in some), 1)
+    form = Form(lambda some: "head\n" + "".join(f"{p.file}\n" for p in some), 1)
     lines = "".join(_texts(iter(many), form, KINDS["classification"])).splitlines()
     assert lines == ["head", *(p.file for p in many)]
 

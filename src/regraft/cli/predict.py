@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from regraft.cli.answers import ENDINGS, FORMS, KINDS, ONE_CLASS, Form, Kind
 from regraft.cli.edge import Reply, Voice, complain
 from regraft.cli.options import check_output, network_names
 from regraft.cli.outputs import made
-from regraft.cli.tables import table
 from regraft.errors import DataError, UsageError
 from regraft.storage import write_atomically
 
@@ -34,25 +34,6 @@ STDIN = "-"
 AT_ONCE = 256  # answers that are printed together
 SHOWN = 20  # files that an error names; the rest as a count
 TOP = 5
-
-
-class _Form(NamedTuple):
-    """How answers are written for a program: their text, of which `heading` lines come once.
-
-    whole  whether all answers are one document
-    """
-
-    text: Callable[[Any], str]
-    heading: int = 0
-    whole: bool = False
-
-
-FORMS = {
-    "jsonl": _Form(lambda answers: answers.to_json_lines()),
-    "csv": _Form(lambda answers: answers.to_csv(), 1),
-    "coco": _Form(lambda answers: answers.to_coco(), whole=True),
-}
-ENDINGS = {"jsonl": "jsonl", "csv": "csv", "json": "coco"}
 
 
 class _Source(NamedTuple):
@@ -88,7 +69,7 @@ def predict(
         typer.Option(min=1, metavar="K", help=f"Classes to list for a file; {TOP} by default."),
     ] = None,
     form: Annotated[
-        Literal["table", "jsonl", "csv", "coco"] | None,
+        Literal["table", "jsonl", "csv", "coco", "parquet"] | None,
         typer.Option("--format", help="By default a table, or what the name of --output ends in."),
     ] = None,
     output: Annotated[
@@ -146,8 +127,10 @@ def _mistakes(
         yield f"--output: a {form} is for the terminal; add --format {' or '.join(FORMS)}"
     if voice.json and asked and output is None:
         yield "--format: with --json stdout gets one JSON document; leave it out, or add --output"
-    if top is not None and form == "csv":
-        yield "--top: CSV has room for one class a file; use --format jsonl"
+    if output is None and form in FORMS and FORMS[form].binary:
+        yield f"--format: {form} is not for the terminal; name a file with --output"
+    if top is not None and form in ONE_CLASS:
+        yield f"--top: {form} has room for one class a file; use --format jsonl"
 
 
 # Who answers -------------------------------------------------------------------------------------
@@ -254,11 +237,11 @@ def _write(
     form: str,
     output: Path | None,
     top: int | None,
-    kind: "_Kind",
+    kind: Kind,
 ) -> None:
     if output is not None:
         texts = _texts(answers, FORMS[form], kind)
-        write_atomically(output, (text.encode("utf-8", "backslashreplace") for text in texts))
+        write_atomically(output, map(_encoded, texts))
         voice.print(f"written: {output}")
     elif voice.json:
         deque(answers, maxlen=0)
@@ -268,6 +251,10 @@ def _write(
     else:
         for some in _handfuls(answers):
             voice.print(kind.table(some, top))
+
+
+def _encoded(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
 
 
 def _drawn(answers: Iterator[Any], folder: Path | None, classes: tuple[str, ...]) -> Iterator[Any]:
@@ -293,7 +280,7 @@ def _handfuls(answers: Iterator[Any]) -> Iterator[list[Any]]:
         yield some
 
 
-def _texts(answers: Iterator[Any], form: _Form, kind: "_Kind") -> Iterator[str]:
+def _texts(answers: Iterator[Any], form: Form, kind: Kind) -> Iterator[Any]:
     if form.whole:
         yield form.text(kind.gather(answers))
         return
@@ -304,86 +291,10 @@ def _texts(answers: Iterator[Any], form: _Form, kind: "_Kind") -> Iterator[str]:
         begun = True
 
 
-def _table(answers: Sequence[Any], top: int | None) -> Any:
-    more = () if top is None else (f"top {top}",)
-    columns = ("file", "label", "probability", "set", "note", *more)
-    return table(columns, (_cells(one, bool(more)) for one in answers), ("probability",))
-
-
-def _cells(one: Any, with_top: bool) -> list[str]:
-    from regraft.evaluation.report import share
-
-    note = one.error or ("unlike the training data" if one.unlike else "")
-    cells = [one.file, one.label or "", "" if one.error else share(one.probability)]
-    top = ", ".join(f"{name} {share(p)}" for name, p in one.top)
-    return [*cells, ", ".join(one.set), note, *([top] if with_top else [])]
-
-
-def _found_table(answers: Sequence[Any], top: int | None) -> Any:
-    columns = ("file", "objects", "surest", "time", "note")
-    return table(columns, (_found_cells(one) for one in answers), ("time",))
-
-
-def _found_cells(one: Any) -> list[str]:
-    counts = Counter(o.label for o in one.objects)
-    told = ", ".join(f"{n} {label}" for label, n in counts.most_common())
-    surest = f"{one.objects[0].label} {one.objects[0].score:.2f}" if one.objects else ""
-    spent = "" if one.error else f"{1000 * one.seconds:.0f} ms"
-    return [one.file, told or ("" if one.error else "none"), surest, spent, one.error or ""]
-
-
-# Kinds of answers --------------------------------------------------------------------------------
-
-
-class _Kind(NamedTuple):
-    """How the answers of a task are put.
-
-    forms   that there are
-    gather  from answers to what has their texts
-    lost    an answer for a file that is not there
-    draws   whether they can be drawn, and have no `top`
-    """
-
-    forms: tuple[str, ...]
-    gather: Callable[[Iterable[Any]], Any]
-    lost: Callable[[str, str], Any]
-    table: Callable[[Sequence[Any], int | None], Any]
-    draws: bool = False
-
-
-def _predictions(answers: Iterable[Any]) -> Any:
-    from regraft.model.predict import Predictions
-
-    return Predictions(answers)
-
-
-def _found_list(answers: Iterable[Any]) -> Any:
-    from regraft.model.found import FoundList
-
-    return FoundList(answers)
-
-
-def _no_prediction(name: str, reason: str) -> Any:
-    from regraft.model.predict import Prediction
-
-    return Prediction(name, error=reason)
-
-
-def _nothing_found(name: str, reason: str) -> Any:
-    from regraft.model.found import Found
-
-    return Found(name, error=reason)
-
-
-KINDS = {
-    "classification": _Kind(("jsonl", "csv"), _predictions, _no_prediction, _table),
-    "detection": _Kind(("jsonl", "csv", "coco"), _found_list, _nothing_found, _found_table, True),
-}
-
-
-def _unfit(kind: _Kind, top: int | None, form: str, draw: Path | None) -> Iterator[str]:
+def _unfit(kind: Kind, top: int | None, form: str, draw: Path | None) -> Iterator[str]:
     if form in FORMS and form not in kind.forms:
-        yield f"--format: {form} is for boxes; choose {' or '.join(kind.forms)}"
+        about = "classes" if kind.draws else "boxes"
+        yield f"--format: {form} is for {about}; choose {' or '.join(kind.forms)}"
     if draw is not None and not kind.draws:
         yield "--draw: the model tells classes; there are no boxes to draw"
     if top is not None and kind.draws:

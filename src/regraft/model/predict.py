@@ -86,6 +86,20 @@ class Predictions(list[Prediction]):
             writer.writerow(["" if value is None else value for value in row])
         return out.getvalue()
 
+    def to_parquet(self) -> bytes:
+        """The columns of `to_csv`, the set as a list."""
+        import polars as pl
+
+        text, texts = pl.String(), pl.List(pl.String)
+        schema = pl.Schema(
+            {"file": text, "label": text, "probability": pl.Float64(), "set": texts}
+            | {"unlike": pl.Boolean(), "error": text}
+        )
+        columns = {name: [getattr(p, name) for p in self] for name in schema}
+        out = io.BytesIO()
+        pl.DataFrame(columns, schema=schema).write_parquet(out)
+        return out.getvalue()
+
 
 def predict(
     model: Any,

@@ -1,0 +1,111 @@
+"""How answers are written: forms for programs, tables for people, by the task of a model."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from regraft.cli.tables import table
+
+
+class Form(NamedTuple):
+    """How answers are written for a program: their text, of which `heading` lines come once.
+
+    whole   whether all answers are one document
+    binary  whether that is bytes, which no terminal shows
+    """
+
+    text: Callable[[Any], Any]
+    heading: int = 0
+    whole: bool = False
+    binary: bool = False
+
+
+ONE_CLASS = ("csv", "parquet")  # forms with a row for each file
+FORMS: Mapping[str, Form] = MappingProxyType(
+    {
+        "jsonl": Form(lambda answers: answers.to_json_lines()),
+        "csv": Form(lambda answers: answers.to_csv(), 1),
+        "coco": Form(lambda answers: answers.to_coco(), whole=True),
+        "parquet": Form(lambda answers: answers.to_parquet(), whole=True, binary=True),
+    }
+)
+ENDINGS = {"jsonl": "jsonl", "csv": "csv", "json": "coco", "parquet": "parquet"}
+
+
+def _table(answers: Sequence[Any], top: int | None) -> Any:
+    more = () if top is None else (f"top {top}",)
+    columns = ("file", "label", "probability", "set", "note", *more)
+    return table(columns, (_cells(one, bool(more)) for one in answers), ("probability",))
+
+
+def _cells(one: Any, with_top: bool) -> list[str]:
+    from regraft.evaluation.report import share
+
+    note = one.error or ("unlike the training data" if one.unlike else "")
+    cells = [one.file, one.label or "", "" if one.error else share(one.probability)]
+    top = ", ".join(f"{name} {share(p)}" for name, p in one.top)
+    return [*cells, ", ".join(one.set), note, *([top] if with_top else [])]
+
+
+def _found_table(answers: Sequence[Any], top: int | None) -> Any:
+    columns = ("file", "objects", "surest", "time", "note")
+    return table(columns, (_found_cells(one) for one in answers), ("time",))
+
+
+def _found_cells(one: Any) -> list[str]:
+    counts = Counter(o.label for o in one.objects)
+    told = ", ".join(f"{n} {label}" for label, n in counts.most_common())
+    surest = f"{one.objects[0].label} {one.objects[0].score:.2f}" if one.objects else ""
+    spent = "" if one.error else f"{1000 * one.seconds:.0f} ms"
+    return [one.file, told or ("" if one.error else "none"), surest, spent, one.error or ""]
+
+
+class Kind(NamedTuple):
+    """How the answers of a task are put.
+
+    forms   that there are
+    gather  from answers to what has their texts
+    lost    an answer for a file that is not there
+    draws   whether they can be drawn, and have no `top`
+    """
+
+    forms: tuple[str, ...]
+    gather: Callable[[Iterable[Any]], Any]
+    lost: Callable[[str, str], Any]
+    table: Callable[[Sequence[Any], int | None], Any]
+    draws: bool = False
+
+
+def _predictions(answers: Iterable[Any]) -> Any:
+    from regraft.model.predict import Predictions
+
+    return Predictions(answers)
+
+
+def _found_list(answers: Iterable[Any]) -> Any:
+    from regraft.model.found import FoundList
+
+    return FoundList(answers)
+
+
+def _no_prediction(name: str, reason: str) -> Any:
+    from regraft.model.predict import Prediction
+
+    return Prediction(name, error=reason)
+
+
+def _nothing_found(name: str, reason: str) -> Any:
+    from regraft.model.found import Found
+
+    return Found(name, error=reason)
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "classification": Kind(("jsonl", "csv", "parquet"), _predictions, _no_prediction, _table),
+        "detection": Kind(
+            ("jsonl", "csv", "coco"), _found_list, _nothing_found, _found_table, True
+        ),
+    }
+)
