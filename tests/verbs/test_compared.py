@@ -4,6 +4,7 @@ import ast
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ import regraft
 from regraft.cli import app
 from regraft.data.dataset import Dataset
 from regraft.recipe import Recipe
-from regraft.training.strategies import strategy
+from regraft.training.strategies import STRATEGIES, strategy
 from regraft.verbs.compare import compare
-from regraft.verbs.compared import ALL, Outcome, Telling
+from regraft.verbs.compared import ALL, Outcome, Telling, settle
 
 Settings = dict[str, Any]
 NAMES = ("probe", "lp-ft", "copy")
@@ -178,3 +179,28 @@ def test_what_it_says_is_done_again(data: Dataset) -> None:
     assert again.record["recipe"] == found.record["recipe"]
     for one, other in zip(found.outcomes, again.outcomes, strict=True):
         assert np.array_equal(one.answer, other.answer)
+
+
+# The weights that count --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("averages", [True, False], ids=["averaged", "last"])
+@pytest.mark.parametrize("back", [0.0, 0.5, 1.0])
+def test_weights_go_back_to_the_start_by_the_share_that_is_asked(
+    back: float, averages: bool
+) -> None:
+    import torch
+
+    model = torch.nn.Linear(1, 1)
+    values = {name: {"weight": torch.full((1, 1), v)} for name, v in (("s", 2.0), ("e", 6.0))}
+    trained = SimpleNamespace(
+        last=values["s"] if averages else values["e"], average=values["e"] if averages else None
+    )
+    settle(SimpleNamespace(model=model), trained, values["s"], back)  # type: ignore[arg-type]
+    assert model.weight.item() == 2.0 * back + 6.0 * (1 - back)
+
+
+def test_of_few_examples_only_what_begins_at_the_probe_goes_back_to_it() -> None:
+    going = [one for one in STRATEGIES.values() if one.back]
+    assert "lp-ft" in [one.name for one in going]
+    assert all(one.head == "ridge" and one.trains and 0 < one.back < 1 for one in going)

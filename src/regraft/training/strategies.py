@@ -35,6 +35,8 @@ class Strategy:
     prefix   the shallow part stands still and its activations are kept
     refits   the closed-form head is computed anew on the tuned features, and taken where it is
              better on what is held back
+    back     of few examples, how far its weights go back to where they began where nothing is held
+             back to choose that by: a closed-form head on few examples is hard to beat
     aims     what it is judged by: ``accuracy``, or ``robustness`` as well
     judging  what comparing its weights at the end takes, in that of a strategy for accuracy
     gain     share of the probe's held-back loss that it takes away as a rule: by it a ladder orders
@@ -54,6 +56,7 @@ class Strategy:
     head_first: float = 0.0
     prefix: bool = False
     refits: bool = False
+    back: float = 0.0
     aims: str = "accuracy"
     judging: float = 1.0
     gain: float = 0.0
@@ -138,6 +141,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "from the closed-form head on, all but the shallowest weights, the shallow ones "
                 "slowly; BatchNorm frozen, weights averaged",
                 settings={"rate": 1e-3, "shallow": 0.02, "frozen": 0.3},
+                back=0.5,
                 gain=0.32,
                 needs="lp-ft",
                 reading=_of_texts(rate=5e-5, shallow=0.1, frozen=0.3, loss=PLAIN),
@@ -148,6 +152,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "as lp-ft, but the layers begin to learn one after the other, the deepest first",
                 settings={"rate": 4e-4, "shallow": 0.1},
                 thaws=True,
+                back=0.5,
                 needs="lp-ft",
                 reading=_of_texts(rate=5e-5, shallow=0.1, loss=PLAIN),
                 source="Howard and Ruder 2018, arXiv 1801.06146",
@@ -157,6 +162,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 "as lp-ft, but the shallow part stands still and its activations are kept for "
                 "several augmented views",
                 prefix=True,
+                back=0.5,
                 settings={"rate": 1e-3, "shallow": 0.1, "frozen": 0.6},
                 gain=0.3,
                 needs="partial",

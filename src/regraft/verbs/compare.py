@@ -2,7 +2,8 @@
 
 Every strategy learns from the same examples and is measured on the same held-out part. Nothing is
 chosen by the held-out part: a curve shows it, and the last weights (averaged where the strategy
-averages) are what counts.
+averages; of few examples half-way back to the closed-form head, for those that begin there) are
+what counts.
 """
 
 import time
@@ -31,7 +32,7 @@ from regraft.training.strategies import Strategy, strategy
 from regraft.transfer.inputs import first_input, networks
 from regraft.transfer.probe import HeadFit
 from regraft.verbs.augmenting import ASKED, usual_augmentation, with_usual
-from regraft.verbs.compared import ALL, BUDGET, Outcome, Telling, outcome_of
+from regraft.verbs.compared import ALL, BUDGET, Outcome, Telling, outcome_of, settle
 from regraft.verbs.ground import divided
 from regraft.verbs.hardening import compared_by, under_attack
 from regraft.verbs.kept import kept_head
@@ -51,6 +52,7 @@ Numbers = npt.NDArray[np.int64]
 USUAL = ("scratch", "copy", "probe", "lp-ft")
 EPOCHS = 10.0
 FEWEST_STEPS = 100  # of a run on few examples
+FEW = 1000  # examples: below, the weights that count may lie between the start and the end
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,7 @@ class _Comparison:
         self, wanted: Strategy, k: int | str, seed: int, some: Numbers, fit: HeadFit, until: float
     ) -> tuple["Training", "Trained"]:
         """The run of a strategy, with as many steps as fit before `until` of time.monotonic()."""
+        from regraft.training.averaging import copied
         from regraft.training.terms import Execution
         from regraft.training.tuning import ready
 
@@ -304,7 +307,10 @@ class _Comparison:
             patience=r.patience or None,
             progress=self.progress,
         )
-        return run, run.run()
+        start = copied(run.moving)
+        trained = run.run()
+        settle(run, trained, start, wanted.back if len(some) < FEW else 0.0)
+        return run, trained
 
     def _lesson(self, some: Numbers) -> "Lesson":
         from regraft.training.tuning import Lesson

@@ -18,6 +18,7 @@ from regraft.verbs.evaluate import counts
 from regraft.verbs.told import left_out
 
 if TYPE_CHECKING:
+    from regraft.training.averaging import State
     from regraft.training.loop import Training
     from regraft.training.terms import Trained
 
@@ -54,6 +55,16 @@ class Outcome:
         return float(self.right.mean())
 
 
+def settle(run: "Training", trained: "Trained", start: "State", back: float) -> None:
+    """Put the weights that count into the model of a run that has ended: the last ones, averaged
+    where it averages, a share `back` of the way to where it began (WiSE-FT).
+    """
+    from regraft.training.averaging import between, put
+
+    end = trained.last if trained.average is None else trained.average
+    put(run.model, between(start, end, 1 - back) if back else end)
+
+
 def outcome_of(
     name: str,
     labels: int | str,
@@ -63,14 +74,10 @@ def outcome_of(
     trained: "Trained",
     before: float,
 ) -> Outcome:
-    """Of a run, by its last weights, averaged where it averages.
+    """Of a run, by the weights that `settle` has put into its model.
 
     before  seconds until training began
     """
-    from regraft.training.averaging import put
-
-    if trained.average is not None:
-        put(run.model, trained.average)
     assert run.held is not None
     answer = run.held.logits(run.model, run.device).argmax(1)
     curve = [
@@ -82,8 +89,10 @@ def outcome_of(
     ]
     if run.start is not None:
         curve.insert(0, {"seconds": before, "accuracy": run.start.accuracy})
-    seconds, warnings = before + trained.seconds, tuple(trained.warnings)
-    return Outcome(name, labels, seed, answer == truth, answer, seconds, tuple(curve), warnings)
+    seconds, right, warnings = before + trained.seconds, answer == truth, tuple(trained.warnings)
+    if curve and curve[-1]["accuracy"] != right.mean():  # of weights that went back
+        curve.append({"seconds": seconds, "accuracy": float(right.mean())})
+    return Outcome(name, labels, seed, right, answer, seconds, tuple(curve), warnings)
 
 
 @dataclass(frozen=True)
