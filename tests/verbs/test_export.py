@@ -73,6 +73,14 @@ def test_pictures_go_to_onnx_and_back(fitted: Fitted, pictures: Path, photos: Pa
     assert proof["accuracy"]["model"] == proof["accuracy"]["export"]
     model = Model.load(pictures)
     same(fitted.model.predict(photos), model.predict(photos))
+
+
+def test_an_export_answers_from_its_zip_archive(
+    fitted: Fitted, pictures: Path, photos: Path, tmp_path: Path
+) -> None:
+    model = Model.load(shutil.make_archive(str(tmp_path / "onnx"), "zip", pictures))
+    some = sorted(photos.rglob("*.png"))[:3]
+    same(fitted.model.predict(some), model.predict(some))
     data = (photos / "disc" / "001.png").read_bytes()
     same(fitted.model.predict(data), model.predict(data))
     same(fitted.model.predict(b"no picture"), model.predict(b"no picture"))

@@ -30,6 +30,7 @@ from regraft.errors import BundleError, RegraftError, Unreadable
 from regraft.evaluation.calibration import conformal_sets
 from regraft.evaluation.operating import OperatingPoint
 from regraft.export.archive import read_file
+from regraft.export.at_hand import TOLD
 from regraft.export.formats import Run, export_format
 from regraft.modalities import modality
 from regraft.modalities.spec import InputSpec
@@ -40,7 +41,7 @@ from regraft.model.packing import TASKS, wrong_point, wrong_record
 from regraft.model.plain import misfits
 from regraft.progress import Progress, Quiet
 
-TOLD, RECORD = "export.json", "record.json"
+RECORD = "record.json"
 FORMAT, VERSION = "regraft-export", 1
 MOST = 10_000_000  # bytes of a document
 AGAIN = "write it again with `regraft export`"

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from regraft.backbones.engines import AT_ONCE
 from regraft.backbones.readers import reader
+from regraft.export.at_hand import at_hand
 from regraft.export.bundle import read_bundle
 from regraft.export.card import model_card
 from regraft.modalities import modality
@@ -31,6 +32,7 @@ class Offered:
 
         Raises RegraftError.
         """
+        path = at_hand(path)
         if path.is_dir():
             exported = load_exported(path)
             return cls(exported, exported.version)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from regraft.export.at_hand import at_hand
 from regraft.export.bundle import read_bundle
 
 # Task → where its model is; imported when one is opened.
@@ -19,14 +20,17 @@ USUAL = "classification"  # whose reader tells what is wrong with a bundle of no
 
 
 def opened(model: Any) -> Any:
-    """A model; where a path is given, read from its bundle or its export. Raises BundleError."""
+    """A model; where a path or an address is given, read from its bundle or its export, which may
+    be zipped; see `regraft.export.at_hand`. Raises BundleError.
+    """
     if not isinstance(model, str | Path):
         return model
-    if Path(model).is_dir():
+    path = at_hand(model)
+    if path.is_dir():
         from regraft.model.exported import load_exported
 
-        return load_exported(Path(model))
-    bundle = read_bundle(Path(model))
+        return load_exported(path)
+    bundle = read_bundle(path)
     told = bundle.document("model") if "model.json" in bundle.names else None
     task = told.get("task") if isinstance(told, dict) else None
     module, name = MODELS[task if isinstance(task, str) and task in MODELS else USUAL]
