@@ -214,7 +214,7 @@ def out_of_order(vector: Vector) -> Vector:
 def spoiled_kind(spoil: Callable[[Vector], Vector]) -> EngineKind:
     openvino = ENGINES["openvino"]
     assert openvino.open is not None
-    return replace(openvino, open=lambda graph, size: Spoiled(openvino.open(graph, size), spoil))
+    return replace(openvino, open=lambda *given: Spoiled(openvino.open(*given), spoil))
 
 
 @pytest.mark.parametrize("spoil", [noisy, not_a_number, out_of_order])

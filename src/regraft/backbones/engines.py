@@ -80,26 +80,41 @@ class OneByOne:
 class TorchEngine(OneByOne):
     """PyTorch: slow on a CPU, always there.
 
-    device  None: the GPU if there is one
+    device   None: the GPU if there is one
+    threads  that it may use for an example; None: as many as PyTorch does
     """
 
     name = "torch"
     lanes = 1
 
-    def __init__(self, network: "FrozenNetwork", device: str | None = None) -> None:
+    def __init__(
+        self, network: "FrozenNetwork", device: str | None = None, threads: int | None = None
+    ) -> None:
         import torch
 
-        self._torch = torch
+        self._torch, self._threads = torch, threads
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         on_cpu = self._device == "cpu"  # else a copy moves: others may use the network given
         self._network = network if on_cpu else deepcopy(network).to(self._device)
         self._turn = threading.Lock()
 
     def run(self, example: Example) -> Vector:
-        with self._turn, self._torch.inference_mode():
+        with self._turn, self._torch.inference_mode(), self._bounded():
             given = self._torch.tensor(example[None], device=self._device)
             out: Vector = self._network(given)[0].cpu().numpy()
         return out
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        if self._threads is None:
+            yield
+            return
+        before = self._torch.get_num_threads()
+        self._torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            self._torch.set_num_threads(before)
 
 
 @cache
@@ -113,19 +128,22 @@ def openvino_core() -> Any:
 
 
 class OpenVINOEngine:
-    """OpenVINO on the CPU, one stream a core, in float32."""
+    """OpenVINO on the CPU, what is no whole number in float32.
+
+    threads  that it may use for an example; None: one, and as many streams as there are cores
+    """
 
     name = "openvino"
 
-    def __init__(self, graph: Path, spec: InputSpec) -> None:
+    def __init__(self, graph: Path, spec: InputSpec, threads: int | None = None) -> None:
         core = openvino_core()
         model = core.read_model(graph)
         read = reader(spec)
         model.reshape([ANY if read.together else 1, *read.shape(spec)])
-        self.lanes = lanes()
+        self.lanes = 1 if threads else lanes()
         settings = {
             "NUM_STREAMS": self.lanes,
-            "INFERENCE_NUM_THREADS": self.lanes,
+            "INFERENCE_NUM_THREADS": threads or self.lanes,
             "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 would miss the parity with PyTorch
         }
         self._compiled = core.compile_model(model, "CPU", settings)
@@ -144,17 +162,20 @@ class OpenVINOEngine:
 
 
 class ONNXEngine(OneByOne):
-    """ONNX Runtime on the CPU, one session that its lanes share."""
+    """ONNX Runtime on the CPU, one session that its lanes share.
+
+    threads  that it may use for an example; None: one
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, graph: Path, spec: InputSpec) -> None:
+    def __init__(self, graph: Path, spec: InputSpec, threads: int | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = threads or 1
         options.log_severity_level = 3
-        self.lanes = lanes()
+        self.lanes = 1 if threads else lanes()
         self._session = onnxruntime.InferenceSession(
             str(graph), options, providers=["CPUExecutionProvider"]
         )
@@ -197,14 +218,14 @@ class EngineKind:
     extra   that installs them
     file    name of the converted graph; empty: the engine runs the network itself
     write   network, folder → the graph in it
-    open    graph, spec of its input → engine
+    open    graph, spec of its input, threads for an example → engine
     """
 
     needs: tuple[str, ...]
     extra: str
     file: str = ""
     write: Callable[["FrozenNetwork", Path], None] | None = None
-    open: Callable[[Path, InputSpec], Engine] | None = None
+    open: Callable[[Path, InputSpec, int | None], Engine] | None = None
 
     def version(self) -> str | None:
         """Versions that decide the numbers; None where something is not installed."""
@@ -236,8 +257,12 @@ def engine_kind(name: str) -> EngineKind:
     return ENGINES[name]
 
 
-def open_engine(name: str, row: CatalogRow, spec: InputSpec, load: Load) -> Engine:
+def open_engine(
+    name: str, row: CatalogRow, spec: InputSpec, load: Load, threads: int | None = None
+) -> Engine:
     """The engine of that name for a network at a size; `load` gives the network if it is needed.
+
+    threads  that it may use for an example; None: what gives most examples a second
 
     A converted graph is kept in the cache, so that PyTorch is imported only once.
 
@@ -246,7 +271,7 @@ def open_engine(name: str, row: CatalogRow, spec: InputSpec, load: Load) -> Engi
     """
     kind = engine_kind(name)
     if kind.open is None or kind.write is None:
-        return TorchEngine(load())
+        return TorchEngine(load(), threads=threads)
     folder = cache_folder("graphs") / _graph_key(name, row, spec)
     if not is_whole(folder):
         with locked(folder):
@@ -254,7 +279,7 @@ def open_engine(name: str, row: CatalogRow, spec: InputSpec, load: Load) -> Engi
                 with _named(name, row, "convert the network"):
                     make_graph(kind.write, load(), folder)
     with _named(name, row, f"open the graph in {folder}"):
-        return kind.open(folder / kind.file, spec)
+        return kind.open(folder / kind.file, spec, threads)
 
 
 def engine_of(name: str, network: Any) -> Engine:
@@ -270,7 +295,7 @@ def engine_of(name: str, network: Any) -> Engine:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             kind.write(network, Path(folder))
-        return kind.open(Path(folder) / kind.file, network.spec)
+        return kind.open(Path(folder) / kind.file, network.spec, None)
 
 
 @contextmanager

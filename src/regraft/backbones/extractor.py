@@ -72,6 +72,17 @@ class Extractor:
     def engine(self) -> Engine:
         return open_engine(self.engine_name, self.row, self.spec, lambda: self.network)
 
+    def engine_on(self, threads: int) -> Engine:
+        """The same engine where one example at a time may use so many threads: for timing."""
+        return open_engine(self.engine_name, self.row, self.spec, lambda: self.network, threads)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-adds for an example; views count each."""
+        from regraft.backbones.operations import multiply_adds
+
+        return multiply_adds(self.network) * len(self.spec.views)
+
     @cached_property
     def read(self) -> Read:
         return reader(self.spec).open(self.row, self.spec)

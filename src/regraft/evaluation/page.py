@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, Undefined
 from markupsafe import Markup, escape
 
 from regraft.evaluation import charts
+from regraft.evaluation.before_after import table_rows
 from regraft.evaluation.box_page import galleries, learning_charts, precision_chart
 from regraft.evaluation.charts import Axis, Level, Point, Series
 from regraft.evaluation.confusions import heat, pairs, shades
@@ -78,6 +79,7 @@ class Section:
 
 SECTIONS = (
     Section("tried", "What was tried", ("tried", "leave_one_out")),
+    Section("before_after", "Before and after", ("before_after",)),
     Section("training", "How training went", ("training",)),
     Section("gallery", "Predictions over the truth", ("gallery",)),
     Section("box_errors", "What goes wrong", ("box_errors",)),
@@ -116,6 +118,7 @@ def report_page(record: Mapping[str, Any]) -> str:
         training=[_run(run) for run in record.get("training") or ()],
         mistakes=[clips.let(pictures.of(row), "clip") for row in record.get("mistakes") or ()],
         looked=[pictures.of(row, "heatmap") for row in _wrong_first(record.get("looked") or ())],
+        changes=table_rows(record["before_after"]) if record.get("before_after") else [],
         **robust_parts(record, pictures),
         unlike=[pictures.of(row) for row in (record.get("novelty") or {}).get("examples") or ()],
         galleries=galleries(record.get("gallery") or (), pictures.of),

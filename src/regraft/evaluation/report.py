@@ -85,6 +85,7 @@ class Report:
                        fell_to {attack: n}}], checks [{name, passed, told}], reliable, why, examples
                        [{file, label, predicted, eps, times, thumbnail, change, changed}], limits,
                        whole (the attack is strong enough to stand alone), as_files {eps, n, misled}
+        before_after   what a verb Model → Model has changed: `before_after.ToldBeforeAfter`
         corruptions    n, clean and mean (intervals), worst {name, value}, lowest {name, severity,
                        value}, rows [{name, kind, accuracies [of 5 severities]}]
         mistakes       [{file, label, predicted, probability, top [[class, probability]],

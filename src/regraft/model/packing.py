@@ -23,6 +23,7 @@ import numpy.typing as npt
 from regraft.backbones.sources import SOURCES
 from regraft.backbones.weights import row_file, weight_file
 from regraft.errors import BundleError, RegraftError, UsageError
+from regraft.evaluation.before_after import ToldBeforeAfter
 from regraft.evaluation.operating import HELD_BACK, LEFT_OUT, Judged, OperatingPoint
 from regraft.export.bundle import Bundle
 from regraft.modalities import modality
@@ -199,6 +200,7 @@ RECORD: dict[str, type] = {
         ("recipe", "chosen", "split", "examples", "leave_one_out", "measured", "operating_point"),
         dict,
     ),
+    "before_after": dict,
     **dict.fromkeys(("backbones", "learned", "tried", "reproduce"), list),
 }
 ITEMS: dict[str, type] = {"backbones": dict, "learned": str, "tried": dict, "reproduce": str}
@@ -216,6 +218,8 @@ def wrong_record(record: Any) -> Iterator[str]:
             yield f"record.{name}: expected {kind.__name__}, got {value!r:.60}"
         elif name in ITEMS and not all(isinstance(one, ITEMS[name]) for one in items):
             yield f"record.{name}: expected a list of {ITEMS[name].__name__}"
+    if told := record.get("before_after"):
+        yield from misfits(ToldBeforeAfter, told, "record.before_after.")
 
 
 class _Array(NamedTuple):

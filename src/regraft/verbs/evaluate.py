@@ -128,7 +128,7 @@ def evaluate_classifier(
         raise UsageError("repair: is for boxes; the model tells classes")
     further = further_parts(model, robust, bool(corruptions))
     found = _examples(data, split, modality=_listed_as(model), **columns)
-    examples = _same_classes(model, found)
+    examples = same_classes(model, found)
     chosen = positive_class(model.classes, positive, at)
     model = model if at is None else model.at(at, chosen)
     seen = model.features(examples.table["path"].to_list(), store=store, progress=progress)
@@ -190,7 +190,7 @@ def _examples(data: Any, split: str | None, **columns: Any) -> Dataset:
     return chosen.labelled
 
 
-def _same_classes(model: Model, examples: Dataset) -> Dataset:
+def same_classes(model: Model, examples: Dataset) -> Dataset:
     """The examples with the model's classes, in its order."""
     present = set(examples.table["label"])
     if unknown := sorted(present - set(model.classes)):
@@ -222,7 +222,7 @@ def measure(
     rows = np.flatnonzero(readable)
     files = [examples.table["id"][int(i)] for i in rows]
     paths = [examples.table["path"][int(i)] for i in rows]
-    groups = _groups(examples, rows)
+    groups = groups_of(examples, rows)
     probabilities = answers.probabilities
     settings: dict[str, Any] = {"resamples": resamples, "seed": seed, "groups": groups}
     curve = _decisions(model, positive, labels, probabilities, settings)
@@ -263,7 +263,7 @@ def _part_name(examples: Dataset) -> str:
     return str(parts[0]) if len(parts) == 1 else "all"
 
 
-def _groups(examples: Dataset, rows: Any) -> Any:
+def groups_of(examples: Dataset, rows: Any) -> Any:
     """Groups for the bootstrap: examples of one group are drawn together; None without groups."""
     column = examples.table["group"]
     if column.null_count() == len(column):
@@ -356,7 +356,7 @@ def _conformal(
 
 def _provenance(model: Model) -> dict[str, Any]:
     """What the model's own record tells about how it came to be, and the engine that ran here."""
-    told = ("recipe", "chosen", "leave_one_out", "held_back", "reproduce")
+    told = ("recipe", "chosen", "leave_one_out", "held_back", "reproduce", "before_after")
     networks = zip(model.record.get("backbones", ()), model.networks, strict=False)
     ran = [{**network, "engine": one["engine"]} for network, one in networks]
     return {key: model.record[key] for key in told if key in model.record} | {"backbones": ran}

@@ -27,9 +27,7 @@ from regraft.backbones.cache import file_hash
 from regraft.backbones.fronts import ANY
 from regraft.backbones.readers import reader
 from regraft.backbones.weights import row_file
-from regraft.data.dataset import Dataset
 from regraft.data.inline import contents
-from regraft.data.sources import load
 from regraft.errors import DataError, RegraftError, StorageError, UsageError
 from regraft.export.card import model_card
 from regraft.export.formats import Format, Wanted, export_format
@@ -40,6 +38,7 @@ from regraft.model.model import Answers, Model
 from regraft.model.offered import about
 from regraft.model.rescored import inputs_sha
 from regraft.progress import Progress, Quiet
+from regraft.verbs.unseen import examples_of
 
 LIMIT = 1e-4  # largest difference of a probability
 COUNT = 256  # examples that are re-scored
@@ -128,7 +127,7 @@ class _Chosen:
 
 
 def _chosen(model: Model, examples: Any, count: int, columns: Mapping[str, Any]) -> _Chosen:
-    data = examples if isinstance(examples, Dataset) else _loaded(model, examples, columns)
+    data = examples_of(model, examples, columns, wanted="re-score")
     held = set(model.record.get("examples", {}).get("test", ())) | set(
         model.record.get("examples", {}).get("validation", ())
     )
@@ -145,25 +144,6 @@ def _scattered(name: str) -> str:
     import hashlib
 
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _loaded(model: Model, source: Any, columns: Mapping[str, Any]) -> Dataset:
-    recipe = model.record.get("recipe", {})
-    known = ("label", "path_column", "text", "root")
-    if source is None:
-        source = str(recipe.get("source") or "")
-        columns = {name: recipe[name] for name in known if recipe.get(name)} | dict(columns)
-        if not source or not Path(source).exists():
-            raise UsageError(
-                "examples: nothing is there to re-score: what the model was fitted on "
-                f"({source or 'unknown'}) is not here; name other examples like it, with or "
-                "without labels"
-            )
-    given = {name: value for name, value in columns.items() if value is not None}
-    found = load(source, modality=model.modality, **given)
-    if not len(found):
-        raise DataError(f"examples: {source} holds none")
-    return found
 
 
 # --- writing -------------------------------------------------------------------------------------

@@ -28,6 +28,9 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "detection": ("regraft.verbs.detection.measure", "evaluate_detector"),
             }
         ),
+        "before and after": MappingProxyType(
+            {"classification": ("regraft.verbs.before_after", "before_and_after_of_classes")}
+        ),
         "doctor": MappingProxyType(
             {
                 "classification": ("regraft.verbs.doctor", "doctor_of_classes"),
