@@ -20,6 +20,7 @@ PUBLIC = {
     "compare": object,
     "demo": object,
     "doctor": object,
+    "ensemble": object,
     "evaluate": object,
     "fit": object,
     "harden": object,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from regraft.verbs.compare import compare
     from regraft.verbs.demo import demo
     from regraft.verbs.doctor import doctor
+    from regraft.verbs.ensemble import ensemble
     from regraft.verbs.evaluate import evaluate
     from regraft.verbs.fit import fit
     from regraft.verbs.harden import harden
@@ -40,6 +41,7 @@ _PLACES = {
     "compare": "regraft.verbs.compare",
     "demo": "regraft.verbs.demo",
     "doctor": "regraft.verbs.doctor",
+    "ensemble": "regraft.verbs.ensemble",
     "evaluate": "regraft.verbs.evaluate",
     "fit": "regraft.verbs.fit",
     "harden": "regraft.verbs.harden",
@@ -60,6 +62,7 @@ __all__ = [
     "compare",
     "demo",
     "doctor",
+    "ensemble",
     "evaluate",
     "fit",
     "harden",

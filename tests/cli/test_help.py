@@ -14,7 +14,7 @@ VERBS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 
 def test_the_verbs_are_all_there() -> None:
     first = ["fit", "doctor", "rank", "compare", "preview"]
-    more = ["evaluate", "harden", "predict", "serve", "export", "backbones", "demo"]
+    more = ["evaluate", "harden", "ensemble", "predict", "serve", "export", "backbones", "demo"]
     assert list(VERBS) == [*first, *more]
 
 

@@ -12,14 +12,11 @@ from hypothesis import strategies as st
 from regraft.evaluation.calibration import fit_temperature, log_losses
 from regraft.training.averaging import State
 from regraft.training.terms import Trained
-from regraft.transfer.probe import Head
-from regraft.transfer.scaling import BlockScaling
 from regraft.verbs.choosing import (
     MIXES,
     SHARES,
     largest_share,
     mixed_answer,
-    stacked,
     weight_candidates,
 )
 
@@ -131,38 +128,6 @@ def test_a_gain_on_hardly_any_example_is_no_gain(n: int) -> None:
     probe, tuned = np.tile([0.0, 1.0], (n, 1)), np.tile([5.0, 0.0], (n, 1))
     assert mixed_answer(tuned, probe, labels).share in (0, 1)
     assert mixed_answer(probe, tuned, labels).share == 0
-
-
-# --- one head of several -------------------------------------------------------------------------
-
-
-def head(rng: np.random.Generator, widths: tuple[int, ...], classes: int) -> Head:
-    total = sum(widths)
-    scaling = BlockScaling(rng.normal(size=total), rng.uniform(0.1, 3, total), widths)
-    coefficients = rng.normal(size=(total + 1, classes))
-    return Head(scaling, coefficients, tuple(rng.uniform(0, 2, len(widths))), float(rng.uniform()))
-
-
-all_widths = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=3), min_size=1, max_size=3)
-
-
-@settings(max_examples=30)
-@given(seeds, all_widths, st.integers(2, 4))
-def test_a_stacked_head_says_the_weighted_sum(
-    seed: int, widths: list[list[int]], classes: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    heads = [head(rng, tuple(some), classes) for some in widths]
-    factors = rng.uniform(0, 4, len(heads)).tolist()
-    features = [rng.normal(size=(7, sum(some))) for some in widths]
-    expected = sum(
-        factor * one.scores(seen)
-        for factor, one, seen in zip(factors, heads, features, strict=True)
-    )
-    made = stacked(heads, factors)
-    assert np.allclose(made.scores(np.hstack(features)), expected)
-    assert made.scaling.widths == tuple(width for some in widths for width in some)
-    assert made.weights == tuple(weight for one in heads for weight in one.weights)
 
 
 # --- which weights -------------------------------------------------------------------------------

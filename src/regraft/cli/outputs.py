@@ -79,19 +79,34 @@ def save(fitted: "Fitted", folder: Path) -> dict[str, Path]:
     return paths
 
 
+def save_as(fitted: "Fitted", bundle: Path, report: Path | None) -> dict[str, Path]:
+    """Write the bundle, and the report where one is asked for; returns their paths."""
+    fitted.model.save(bundle)
+    if report is None:
+        return {"bundle": bundle}
+    fitted.report.save(report)
+    return {"bundle": bundle, "report": report}
+
+
 def document(fitted: "Fitted", folder: Path, paths: Mapping[str, Path]) -> dict[str, Any]:
     """What a fit prints with ``--json``."""
+    return {"out": str(folder), **made_document(fitted, paths)}
+
+
+def made_document(fitted: "Fitted", paths: Mapping[str, Path]) -> dict[str, Any]:
+    """The paths that were written, and what was found on the way."""
     record = without_thumbnails(fitted.report.record)
     told = (
         *("tried", "findings", "chosen", "leave_one_out", "held_back"),
         *("split", "timings", "training"),
         *("boxes_per_class", "box_errors", "box_confusion", "box_training"),
+        *("members", "gain", "taught"),
     )
     files = {key: str(path) for key, path in paths.items()}
     figures = {"metrics": fitted.report.metrics} | {
         key: record[key] for key in told if key in record
     }
-    return {"out": str(folder)} | files | figures
+    return files | figures
 
 
 def show(voice: Voice, fitted: "Fitted", paths: Mapping[str, Path]) -> None:
@@ -101,7 +116,8 @@ def show(voice: Voice, fitted: "Fitted", paths: Mapping[str, Path]) -> None:
     if record["chosen"]:
         voice.print("\nchosen for you", pairs(record["chosen"].items()))
     if found := counted(record["findings"]):
-        voice.print(f"\nfound in the data: {found}; by name in {paths['findings_file']}")
+        where = f"; by name in {paths['findings_file']}" if "findings_file" in paths else ""
+        voice.print(f"\nfound in the data: {found}{where}")
     voice.print("\nwritten", pairs((str(path), FILES[key][1]) for key, path in paths.items()))
 
 

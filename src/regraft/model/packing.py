@@ -201,9 +201,12 @@ RECORD: dict[str, type] = {
         dict,
     ),
     "before_after": dict,
-    **dict.fromkeys(("backbones", "learned", "tried", "reproduce"), list),
+    **dict.fromkeys(("backbones", "learned", "judged_on", "tried", "reproduce"), list),
 }
-ITEMS: dict[str, type] = {"backbones": dict, "learned": str, "tried": dict, "reproduce": str}
+ITEMS: dict[str, type] = {
+    **dict.fromkeys(("backbones", "tried"), dict),
+    **dict.fromkeys(("learned", "judged_on", "reproduce"), str),
+}
 
 
 def wrong_record(record: Any) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import save
+from torch import Tensor
 
 from regraft.backbones.cache import cache_folder
 from regraft.backbones.catalog import CatalogRow, Weights, families
@@ -27,17 +29,25 @@ def tuned_row(model: Grafted, row: CatalogRow, spec: InputSpec, how: str) -> Cat
     """
     model.join()
     merge_adapters(model)
-    state = {name: t.contiguous().cpu() for name, t in model.body().items()}
+    return written_row(model.body(), _at_size(row, spec), f"{row.name} ({how})")
+
+
+def written_row(state: Mapping[str, Tensor], row: CatalogRow, name: str) -> CatalogRow:
+    """Write a network's state into the cache; returns the row of that name that reads it.
+
+    row  of the network that it is a version of. Raises StorageError.
+    """
+    state = {key: t.contiguous().cpu() for key, t in state.items()}
     data = save(state, metadata={"order": json.dumps(list(state))})
     sha256 = hashlib.sha256(data).hexdigest()
     folder = cache_folder(f"tuned/{sha256}")
     if not (folder / FILE).is_file():
         write_atomically(folder / FILE, data)
-    for name in filter(None, (row.config, row.tokenizer)):
-        write_atomically(folder / Path(name).name, row_file(row, name).read_bytes())
+    for file in filter(None, (row.config, row.tokenizer)):
+        write_atomically(folder / Path(file).name, row_file(row, file).read_bytes())
     return replace(
-        _at_size(row, spec),
-        name=f"{row.name} ({how})",
+        row,
+        name=name,
         weights=Weights("folder", str(folder), FILE, sha256=sha256),
         config=Path(row.config).name,
         tokenizer=Path(row.tokenizer).name,

@@ -1,14 +1,12 @@
 """Whether training has paid: which of its weights, with how much of the probe, or none of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from regraft.evaluation.calibration import fit_temperature, log_losses
-from regraft.transfer.probe import Head
-from regraft.transfer.scaling import BlockScaling
 
 if TYPE_CHECKING:
     from regraft.training.averaging import State
@@ -101,23 +99,3 @@ def _righter(now: npt.NDArray[np.bool_], before: npt.NDArray[np.bool_]) -> bool:
     """Whether answers became right more often than wrong, beyond what chance does."""
     won, lost = int((now & ~before).sum()), int((before & ~now).sum())
     return won - lost > RIGHTER * np.sqrt(won + lost)
-
-
-def stacked(heads: Sequence[Head], factors: Sequence[float]) -> Head:
-    """One head on the features of several side by side: the sum of their scores times factors."""
-    scaling = BlockScaling(
-        np.concatenate([h.scaling.shift for h in heads]),
-        np.concatenate([h.scaling.factor for h in heads]),
-        tuple(w for h in heads for w in h.scaling.widths),
-    )
-    parts = [f * h.coefficients[:-1] for h, f in zip(heads, factors, strict=True)]
-    intercept = sum(f * h.coefficients[-1] for h, f in zip(heads, factors, strict=True))
-    weights = tuple(w for h in heads for w in h.weights)
-    begins = np.cumsum([0, *(len(h.scaling.shift) for h in heads)])
-    kernels = tuple(
-        part.times(factor, int(begin))
-        for head, factor, begin in zip(heads, factors, begins[:-1], strict=True)
-        for part in head.kernels
-    )
-    coefficients = np.vstack([*parts, np.asarray(intercept)[None]])
-    return Head(scaling, coefficients, weights, heads[0].lam, kernels)

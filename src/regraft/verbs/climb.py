@@ -17,7 +17,8 @@ from regraft.backbones.features import Pass
 from regraft.evaluation.calibration import fit_temperature
 from regraft.evaluation.operating import HELD_BACK
 from regraft.transfer.probe import Head
-from regraft.verbs.choosing import Mix, largest_share, mixed_answer, stacked, weight_candidates
+from regraft.transfer.stacking import stacked
+from regraft.verbs.choosing import Mix, largest_share, mixed_answer, weight_candidates
 from regraft.verbs.hardening import USUAL_WISH, Hardening, guarded
 from regraft.verbs.lessons import Lessons
 from regraft.verbs.planning import Planned

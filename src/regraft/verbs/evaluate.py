@@ -127,7 +127,7 @@ def evaluate_classifier(
     if repair is not None:
         raise UsageError("repair: is for boxes; the model tells classes")
     further = further_parts(model, robust, bool(corruptions))
-    found = _examples(data, split, modality=_listed_as(model), **columns)
+    found = _examples(data, split, modality=listed_as(model), **columns)
     examples = same_classes(model, found)
     chosen = positive_class(model.classes, positive, at)
     model = model if at is None else model.at(at, chosen)
@@ -171,7 +171,7 @@ def short(sha: str) -> str:
     return sha[:16]
 
 
-def _listed_as(model: Model) -> str | None:
+def listed_as(model: Model) -> str | None:
     """The kind of data that files are listed as; None for kinds that are not known by endings."""
     return model.modality if model.modality in EXTENSIONS else None
 

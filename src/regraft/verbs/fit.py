@@ -62,6 +62,7 @@ GLANCED_AT = 48  # files whose size tells which input to begin with
 COMPARED_ON = 512  # learning examples on which inputs are compared
 BETTER = 0.98  # of the error: what another input must reach to be taken
 PICTURES = 40  # of findings in the report
+NOT_SHOWN = ("examples", "learned", "judged_on", "name", "split", "head", "measured")  # in a report
 TO_OPEN = 15.0  # seconds that opening and measuring another network may take
 
 P = ParamSpec("P")
@@ -350,11 +351,7 @@ class _Run:
         told["measured"] = summary(measured)
         told["tried"] = tried(rungs, best, model, learning, place, data, self.recipe, self.store)
         told["timings"] = {stage: round(spent, 3) for stage, spent in self.timings.items()}
-        own = {
-            k: v
-            for k, v in told.items()
-            if k not in ("examples", "learned", "name", "split", "head", "measured")
-        }
+        own = {k: v for k, v in told.items() if k not in NOT_SHOWN}
         split = {"split": {**measured["split"], **told["split"]}}
         findings = {"findings": [*illustrated(data, data.findings, PICTURES)]}
         return Report(measured | own | split | findings | {"left_out": left_out(data)})

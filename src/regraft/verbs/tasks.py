@@ -22,6 +22,9 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "detection": ("regraft.verbs.detection.fit", "fit_detector"),
             }
         ),
+        "ensemble": MappingProxyType(
+            {"classification": ("regraft.verbs.ensemble", "ensemble_of_classifiers")}
+        ),
         "evaluate": MappingProxyType(
             {
                 "classification": ("regraft.verbs.evaluate", "evaluate_classifier"),

@@ -46,12 +46,19 @@ def record(
         },
         "examples": ids if len(data) <= LISTED else {},
         "learned": [short(best.seen.shas[i]) for i in learning.place[:LISTED]],
-        "backbones": [_network(one) for one in best.extractors],
+        "judged_on": judged_on(best),
+        "backbones": [network_told(one) for one in best.extractors],
         "head": {"lambda": best.head.lam, "block_weights": list(best.head.weights)},
         JUDGED[best.judged.how]: {"accuracy": best.judged.accuracy, "n": len(best.judged.labels)},
         "reproduce": ["regraft fit --recipe recipe.toml"],
         **({"notice": told} if (told := notice_of(best.seen)) else {}),
     }
+
+
+def judged_on(rung: Rung) -> list[str]:
+    """Which examples the kept scores of a rung are of: so that others can be judged by the same."""
+    place = rung.judged.place
+    return [short(rung.seen.shas[i]) for i in place] if len(place) <= LISTED else []
 
 
 def _positive(recipe: Recipe, data: Dataset) -> dict[str, str]:
@@ -79,7 +86,7 @@ def _window(recipe: Recipe, best: Rung) -> dict[str, str]:
     return {"window": f"{best.extractors[0].spec.window}: as each file tells, else by its values"}
 
 
-def _network(one: Extractor) -> dict[str, Any]:
+def network_told(one: Extractor) -> dict[str, Any]:
     row = one.row
     return {
         "name": row.name,
@@ -117,6 +124,14 @@ def tried(
         _baseline_row(baseline, seconds, _accuracy(truth, baseline.scores, recipe))
         for baseline, seconds in _baselines(best, learning, held, data, recipe, store)
     ]
+    return rows + rung_rows(rungs, best, model, held, data, recipe)
+
+
+def rung_rows(
+    rungs: Sequence[Rung], best: Rung, model: Model, held: Numbers, data: Dataset, recipe: Recipe
+) -> list[dict[str, Any]]:
+    """A row per rung; see `tried`."""
+    truth, rows = data.targets[held], []
     for rung in rungs:
         scores = rung.head.scores(rung.features[held])
         if rung is best:
@@ -163,13 +178,23 @@ def _held_score(rung: Rung, recipe: Recipe) -> dict[str, Any]:
     return {"held_score": _accuracy(rung.judged.labels, rung.judged.scores, recipe)}
 
 
+def _always(learning: Learning, count: int, data: Dataset) -> Baseline:
+    """The commonest class of what was learned from, as the answer to so many examples."""
+    always = majority(learning.labels, learning.classes, count)
+    return replace(always, name=f"always saying “{data.classes[always.scores[0].argmax()]}”")
+
+
+def always_row(learning: Learning, held: Numbers, data: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """The row of the baseline that looks at nothing."""
+    always = _always(learning, len(held), data)
+    return _baseline_row(always, 0.0, _accuracy(data.targets[held], always.scores, recipe))
+
+
 def _baselines(
     best: Rung, learning: Learning, held: Numbers, data: Dataset, recipe: Recipe, store: Store
 ) -> Iterator[tuple[Baseline, float]]:
     start = time.perf_counter()
-    always = majority(learning.labels, learning.classes, len(held))
-    said = f"always saying “{data.classes[always.scores[0].argmax()]}”"
-    yield replace(always, name=said), time.perf_counter() - start
+    yield _always(learning, len(held), data), time.perf_counter() - start
     start = time.perf_counter()
     facts, kind = best.seen.facts, modality(data.modality)
     learned, measured = (
