@@ -105,7 +105,7 @@ def test_the_doctor_hears_too(shell: Any, sounds: Path, listener: Path, tmp_path
 
 REFUSED = {
     "reads 1 to 2 s; got 5": ("--size", 5),
-    "do not offer": ("--strategy", "lp-ft"),
+    "do not offer": ("--strategy", "partial"),
 }
 
 
@@ -125,6 +125,53 @@ def test_a_size_in_seconds_leaves_pictures_out(shell: Any, sounds: Path, tmp_pat
     assert done.exit_code == 0, done.stderr
     names = {row["backbone"] for row in shell.document(done)["tried"] if row["backbone"]}
     assert names == {"whisper-tiny-en"}
+
+
+@pytest.fixture(scope="module")
+def long_ones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise of twelve seconds, whose eleventh tells the class."""
+    folder = tmp_path_factory.mktemp("long")
+    for name in ("high", "low"):
+        (folder / name).mkdir()
+        for number in range(12):
+            rng = np.random.default_rng([number, HERTZ[name]])
+            wave = rng.normal(0, 0.02, 12 * 8000)
+            time = np.arange(8000) / 8000
+            wave[10 * 8000 : 11 * 8000] += 0.3 * np.sin(2 * np.pi * HERTZ[name] * time)
+            soundfile.write(folder / name / f"{number}.wav", wave, 8000)
+    return folder
+
+
+def test_of_long_recordings_what_lies_late_is_heard(
+    shell: Any, long_ones: Path, listener: Path, tmp_path: Path
+) -> None:
+    """Leave-one-out chooses segments; each recording has one answer and stays in one part."""
+    words = ("--backbone", f"folder:{listener}", "--engine", "torch", "--strategy", "probe")
+    fit = shell.document(shell.invoke("fit", long_ones, *words, "--out", tmp_path, "--json"))
+    assert fit["chosen"]["views"].startswith("3 segments")
+    assert fit["metrics"]["accuracy"]["value"] == 1
+    said = shell.document(shell.invoke("predict", tmp_path / "model.regraft", long_ones, "--json"))[
+        "predictions"
+    ]
+    assert len(said) == 24
+    assert all(one["label"] == one["file"].split("/")[-2] for one in said)
+    one_view = (*words, "--views", "centre", "--out", tmp_path / "centre", "--json")
+    deaf = shell.document(shell.invoke("fit", long_ones, *one_view))
+    assert deaf["leave_one_out"]["accuracy"] < 0.8
+
+
+def test_a_network_of_sounds_can_be_trained_on_long_ones(
+    shell: Any, long_ones: Path, listener: Path, tmp_path: Path
+) -> None:
+    words = ("--backbone", f"folder:{listener}", "--engine", "torch", "--strategy", "lp-ft")
+    words += ("--steps", 3, "--augment", "strong", "--out", tmp_path, "--json")
+    done = shell.invoke("fit", long_ones, *words)
+    assert done.exit_code == 0, done.stderr
+    (run,) = shell.document(done)["training"]
+    assert run["plan"]["strategy"] == "lp-ft"
+    assert run["steps"] == 3
+    assert run["plan"]["augment"] == "strong"
+    assert run["input"] == "2 s"
 
 
 def test_a_network_of_sounds_is_refused_for_pictures(shell: Any, photos: Path) -> None:

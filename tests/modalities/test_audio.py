@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from scipy import signal
 from transformers.audio_utils import mel_filter_bank
 
 from regraft.errors import Unreadable, UsageError
-from regraft.modalities import audio, modality
-from regraft.modalities.audio import BANDS, MODALITY, RATE, Sound
+from regraft.modalities import audio, mel, modality
+from regraft.modalities.audio import MODALITY, RATE, Sound
 from regraft.modalities.augment import AUGMENTATIONS, SOUND_SETS, SoundRow, parse
+from regraft.modalities.mel import BANDS
 from regraft.modalities.samples import samples_of
 from regraft.modalities.spec import Hearing, InputSpec
 
@@ -97,6 +99,39 @@ def test_of_a_long_recording_the_middle_is_heard() -> None:
     assert found.facts.width == 50_000
 
 
+def test_segments_reach_from_end_to_end_and_overlap() -> None:
+    samples = np.zeros(50 * RATE, np.float32)
+    samples[-RATE] = 1  # long after the middle
+    spec = replace(HEARS.at(30), views=("segment-1of8", "segment-8of8"))
+    raw = MODALITY.decode(written(samples, subtype="FLOAT"), "x.wav", spec).raw
+    assert len(raw.whole) == len(samples)
+    every = [v for v in MODALITY.views if v.endswith("of8")]
+    heard = [samples_of(MODALITY.prepare(raw, spec, view)) for view in every]
+    assert [bool(part.any()) for part in heard] == [False] * 7 + [True]
+    assert not samples_of(MODALITY.prepare(raw, spec, "centre")).any()
+    (length,) = {len(part) for part in heard}
+    assert length / RATE == pytest.approx(50 / (8 - 7 * 0.25), abs=0.01)
+    shorter = raw.part("segment-8of8", 4)
+    assert len(shorter.samples) == 4 * RATE
+    assert shorter.samples.any()
+
+
+def test_of_a_short_recording_every_segment_is_the_whole() -> None:
+    spec = replace(SPEC, views=("segment-1of3",))
+    raw = MODALITY.decode(written(tone(seconds=2.0)), "x.wav", spec).raw
+    assert raw.whole is None
+    pictures = [MODALITY.prepare(raw, spec, view) for view in MODALITY.views]
+    assert all(np.array_equal(one, pictures[0]) for one in pictures)
+
+
+def test_segments_are_worth_a_trial_where_recordings_are_long() -> None:
+    facts = MODALITY.decode(written(tone()), "x.wav").facts
+    assert MODALITY.view_sets([facts]) == {}
+    for seconds, sets in ((10, 1), (40, 2), (600, 3)):
+        long = [replace(facts, width=1000 * seconds)] * 4
+        assert len(MODALITY.view_sets([facts, *long])) == sets
+
+
 def test_facts_tell_of_the_file() -> None:
     facts = MODALITY.decode(written(np.zeros((800, 2)), 8000), "x.wav").facts
     assert (facts.width, facts.mode, facts.format) == (100, "8,000 Hz, 2 channels", "WAV")
@@ -160,8 +195,8 @@ def outcome(data: bytes) -> str:
 
 @pytest.mark.parametrize("window", [800, 1600])
 def test_bands_are_those_of_an_independent_implementation(window: int) -> None:
-    theirs = mel_filter_bank(window // 2 + 1, BANDS, audio.LOWEST, RATE / 2, RATE, None, "htk").T
-    ours = audio._mel_bank(window)
+    theirs = mel_filter_bank(window // 2 + 1, BANDS, mel.LOWEST, RATE / 2, RATE, None, "htk").T
+    ours = mel._mel_bank(window)
     wide = (theirs > 0).sum(1) > 4  # narrower ones we widen to the spectrum's own lines
     assert wide.sum() > 40
     np.testing.assert_allclose(
@@ -173,9 +208,9 @@ def test_bands_are_those_of_an_independent_implementation(window: int) -> None:
 def test_power_is_that_of_an_independent_implementation() -> None:
     samples = tone().astype(np.float32)
     window = signal.windows.hann(800, sym=False)
-    short = signal.ShortTimeFFT(window, audio.HOP, RATE, fft_mode="onesided")
+    short = signal.ShortTimeFFT(window, mel.HOP, RATE, fft_mode="onesided")
     theirs = np.abs(short.stft(samples, p0=0, p1=90)).T ** 2
-    ours = audio._spectrogram(samples, 800)[:90]
+    ours = mel._spectrogram(samples, 800)[:90]
     np.testing.assert_allclose(ours, theirs, atol=1e-3 * theirs.max())
 
 
@@ -280,18 +315,27 @@ def test_a_mask_of_bands_takes_the_same_ones_as_of_a_picture() -> None:
 # --- augmentation --------------------------------------------------------------------------------
 
 
-def changed(text: str, seed: int = 0) -> npt.NDArray[np.int64]:
+def changed(text: str, seed: int = 0, spec: InputSpec = SPEC) -> npt.NDArray[np.int64]:
     sound = Sound(tone().astype(np.float32))
     wanted = MODALITY.augmentations(text)
-    return MODALITY.augment(sound, SPEC, wanted, np.random.default_rng(seed)).astype(int)
+    return MODALITY.augment(sound, spec, wanted, np.random.default_rng(seed)).astype(int)
+
+
+def test_loudness_does_not_count_in_a_picture_and_does_in_samples() -> None:
+    assert (changed("gain=20") == changed("none")).all()
+    loud = samples_of(changed("gain=20", spec=HEARS).astype(np.uint8))
+    decibels = 20 * np.log10(np.abs(loud).max() / np.abs(tone()).max())
+    assert 0 < abs(decibels) < 20
 
 
 @pytest.mark.parametrize("row", SOUND_ROWS, ids=lambda row: row.name)
 def test_a_row_changes_the_recording_and_repeats_itself(row: SoundRow) -> None:
     strong = f"{row.name}={row.highest}"
-    assert (changed(strong) == changed(strong)).all()
-    assert (changed(strong) != changed("none")).any()
-    assert (changed(strong) != changed(strong, 1)).any()
+    for spec in (SPEC, HEARS)[row.name == "gain" :]:
+        plain, once = changed("none", 0, spec), changed(strong, 0, spec)
+        assert (once == changed(strong, 0, spec)).all()
+        assert not np.array_equal(once, plain)
+        assert not np.array_equal(once, changed(strong, 1, spec))
     assert np.abs(changed(f"{row.name}=0") - changed("none")).max() <= 1
 
 

@@ -93,7 +93,9 @@ def test_it_is_described(name: str) -> None:
     assert InputSpec().views[0] in kind.views  # catalog rows ask for it
     assert all(map(len, kind.plainly))
     assert kind.baseline in BASELINES
-    assert all(set(some) <= set(kind.views) for some in kind.view_sets.values())
+    facts = [kind.decode(MADE[name](seed), "x").facts for seed in range(3)]
+    for some in (facts, [replace(f, width=10**6) for f in facts], []):
+        assert all(set(views) <= set(kind.views) for views in kind.view_sets(some).values())
     assert kind.inputs
     assert set(kind.inputs) <= set(UNITS)
 

@@ -85,9 +85,10 @@ def begun_setting(
     folder: Path, row: CatalogRow, spec: InputSpec, lesson: Lesson, later: Lesson, kind: Modality
 ) -> Setting:
     """With the probe on the examples of the lesson."""
-    network = load_network(row, spec)
-    with torch.no_grad():
-        features = network(held_back(lesson, kind, row, spec).pixels).numpy()
+    network, prepared = load_network(row, spec), held_back(lesson, kind, row, spec)
+    features = Held(prepared.pixels, prepared.labels, prepared.cut, prepared.parts).logits(
+        network, torch.device("cpu")
+    )
     fit = fit_head(features, lesson.labels, classes=3, widths=network.block_widths)
     temperature = fit_temperature(fit.left_out, lesson.labels)
     held = held_back(later, kind, row, spec)
@@ -208,6 +209,12 @@ def tiny(lesson_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 def setting_of_texts(write_sentence: Callable[[str, int], str]) -> Callable[[Path], Setting]:
     """With the encoder of texts that lies in a folder."""
     return lambda folder: text_setting(folder, write_sentence)
+
+
+@pytest.fixture(scope="session")
+def begin() -> Callable[..., Setting]:
+    """See `begun_setting`."""
+    return begun_setting
 
 
 @pytest.fixture(scope="session")

@@ -88,11 +88,23 @@ class Extractor:
         return reader(self.spec).open(self.row, self.spec)
 
     def vectors(self, prepared: Sequence[Prepared]) -> Iterator[Vector]:
-        """Features (d,) of prepared examples, in their order."""
-        examples = [self.read(one) for one in prepared]
-        if reader(self.spec).together:
-            return iter(_together(self.engine, examples))
-        return (self.engine.run(example) for example in examples)
+        """Features (d,) of prepared examples, in their order.
+
+        Those that are alike go through the network once: of a short recording all segments are.
+        """
+        once = {one.tobytes(): one for one in prepared}
+        examples = (self.read(one) for one in once.values())
+        run = self.engine.run
+        found = (
+            iter(_together(self.engine, list(examples)))
+            if reader(self.spec).together
+            else (run(example) for example in examples)
+        )
+        known: dict[bytes, Vector] = {}
+        for key in (one.tobytes() for one in prepared):
+            if key not in known:
+                known[key] = next(found)
+            yield known[key]
 
 
 def _together(engine: Engine, examples: Sequence[Example]) -> list[Vector]:

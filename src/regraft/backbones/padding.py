@@ -32,6 +32,15 @@ def padded(examples: Sequence[Array]) -> Array:
     return out
 
 
+def unended(examples: Sequence[Array]) -> Array:
+    """Sounds (..., length) → (n, ..., longest) float32, behind their ends NaN."""
+    longest = max(example.shape[-1] for example in examples)
+    out = np.full((len(examples), *examples[0].shape[:-1], longest), np.nan, np.float32)
+    for row, example in zip(out, examples, strict=True):
+        row[..., : example.shape[-1]] = example
+    return out
+
+
 def evenly(batch: Any, most: int, begin: float = 0.0) -> list[Piece]:
     """At most so many at once, in their order."""
     places = [slice(i, i + most) for i in range(0, len(batch), most)]
@@ -52,6 +61,23 @@ def by_length(batch: Any, most: int, begin: float = 0.0) -> list[Piece]:
     ends = _ends([lengths[i] for i in order], most, begin)
     places = [order[first:end] for first, end in zip([0, *ends], ends, strict=False)]
     return [(some, batch[some][:, : lengths[some[-1]]]) for some in places]
+
+
+def by_ends(batch: Any, most: int, begin: float = 0.0) -> list[Piece]:
+    """A batch of `unended` sounds in pieces of one length each, without any padding.
+
+    Networks of sounds average over time and normalise over it, mostly without a mask: what one
+    gives for a sound depends on every padded moment. Lengths are few, see `fronts.STEP`.
+    """
+    line = batch[(slice(None), *[0] * (batch.ndim - 2))]  # one of the bands tells all ends
+    lengths: list[int] = (line == line).sum(-1).tolist()  # NaN alone differs from itself
+    pieces: list[Piece] = []
+    for length in sorted(set(lengths)):
+        places = [i for i, own in enumerate(lengths) if own == length]
+        for start in range(0, len(places), most):
+            some = places[start : start + most]
+            pieces.append((some, batch[some][..., :length]))
+    return pieces
 
 
 def _ends(lengths: Sequence[int], most: int, begin: float) -> list[int]:

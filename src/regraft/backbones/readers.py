@@ -18,11 +18,12 @@ import numpy.typing as npt
 
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.fronts import ANY, HEARD, STEP, heard
-from regraft.backbones.padding import Piece, by_length, evenly, padded, stacked
+from regraft.backbones.padding import Piece, by_ends, by_length, evenly, padded, stacked, unended
 from regraft.backbones.weights import row_file
 from regraft.errors import BackboneError
 from regraft.modalities.facts import Facts
 from regraft.modalities.samples import RATE, samples_of
+from regraft.modalities.segments import seconds_of
 from regraft.modalities.spec import Hearing, InputSpec
 
 Prepared = npt.NDArray[np.uint8]  # what `Modality.prepare` gives
@@ -145,7 +146,8 @@ def _seconds(spec: InputSpec, own: InputSpec, facts: Sequence[Facts]) -> float:
     """Seconds that are heard; what always reads as many frames costs the same always."""
     if not facts or _hearing(spec).frames:
         return 1.0
-    heard_of = [min(spec.size, max(LEAST_SECONDS, one.width / 1000)) for one in facts]
+    lasting = (seconds_of(spec.views[0], one.width / 1000, spec.size) for one in facts)
+    heard_of = [max(LEAST_SECONDS, seconds) for seconds in lasting]
     return sum(heard_of) / len(heard_of) / SAMPLE_SECONDS[0]
 
 
@@ -167,7 +169,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
             _tokens, _counting, _line, _as_long, together=True, collate=padded, cut=by_length
         ),
         "sound": Reader(
-            _front, _hiss, _as_heard, _seconds, together=True, collate=stacked, cut=evenly
+            _front, _hiss, _as_heard, _seconds, together=True, collate=unended, cut=by_ends
         ),
     }
 )

@@ -209,8 +209,18 @@ def without_pooler(module: Any) -> Any:
     return type(module)(module.config, **NO_POOLER)
 
 
+AT_RANDOM = ("apply_spec_augment", "layerdrop", "encoder_layerdrop")
+
+
 def encoder_only(module: Any) -> Any:
-    """The same network, with random weights, without a decoder."""
+    """The same network, with random weights, without a decoder.
+
+    Nor does it mask or leave out at random in training mode: the library draws masks from numpy's
+    generator, which is everybody's, and features of all blocks are wanted.
+    """
+    for name in AT_RANDOM:
+        if hasattr(module.config, name):
+            setattr(module.config, name, type(getattr(module.config, name))(0))
     if not getattr(module.config, "is_encoder_decoder", False):
         return module
     from transformers import WhisperModel

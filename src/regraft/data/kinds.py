@@ -13,7 +13,7 @@ from regraft.data.alike import alike
 from regraft.data.duplicates import THUMB_SIDE, Duplicates, find_duplicates
 from regraft.data.findings import Finding
 from regraft.modalities.facts import Facts
-from regraft.modalities.samples import MOST_SECONDS
+from regraft.modalities.samples import MOST_MINUTES, MOST_SECONDS
 from regraft.modalities.sketch import Sketch
 
 SMALL = 32  # pixels of the shorter side under which little is left to see,
@@ -99,6 +99,10 @@ def _lengthy(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
     return _widths(facts) > HEARD
 
 
+def _endless_sound(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
+    return _widths(facts) > MOST_MINUTES * 60_000
+
+
 def _silent(facts: Sequence[Facts]) -> npt.NDArray[np.bool_]:
     return np.array([not fact.thumb.any() for fact in facts])
 
@@ -150,7 +154,18 @@ VOLUME_ODDITIES = (
 SOUND_ODDITIES = (
     _Oddity("silent", _silent, "without any sound", "warning"),
     _Oddity("odd-size", _brief, f"shorter than {BRIEF} ms", "warning"),
-    _Oddity("odd-size", _lengthy, f"longer than {HEARD // 1000} s: only the middle is heard"),
+    _Oddity(
+        "odd-size",
+        _lengthy,
+        f"longer than {HEARD // 1000} s: the middle is heard, or segments of the whole where these "
+        "tell more",
+    ),
+    _Oddity(
+        "odd-size",
+        _endless_sound,
+        f"longer than {MOST_MINUTES} min: segments are taken from the middle so long",
+        "warning",
+    ),
     _Oddity("odd-size", _far_in_time, "of a duration far from that of the rest"),
 )
 

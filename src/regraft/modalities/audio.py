@@ -7,23 +7,24 @@ Classification", arXiv 2007.11154): a short one sees when, a long one sees which
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from math import gcd
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from regraft.errors import MissingExtra, Unreadable, UsageError
+from regraft.modalities import mel
 from regraft.modalities.base import MOST_BYTES, MOST_CLIP, Decoded
 from regraft.modalities.facts import THUMB, Facts
-from regraft.modalities.samples import MOST_SECONDS, RATE, Samples
+from regraft.modalities.samples import MOST_MINUTES, MOST_SECONDS, RATE, Samples
+from regraft.modalities.segments import VIEWS, reaches_out, segment, sets_for
 from regraft.modalities.spec import InputSpec
 
 if TYPE_CHECKING:
@@ -32,14 +33,10 @@ if TYPE_CHECKING:
 
 LEAST_RATE, MOST_RATE = 1_000, 400_000  # of a file
 MOST_CHANNELS = 64
-WINDOWS = (400, 800, 1600)  # samples: 25, 50 and 100 ms, one a channel
-HOP = 80  # samples: 5 ms, more in a long recording:
-FRAMES = 1024  # are enough, about
-BANDS = 128  # of the mel scale, from LOWEST to half the rate
-LOWEST = 20.0  # Hz
-RANGE = 80.0  # decibels under the loudest that are told apart
+BLOCK = 2**20  # samples of all channels that are read at once
 NATURAL = 256  # pixels: more of them show nothing more of 128 bands
 
+CENTRE = next(iter(VIEWS))
 WAVE_SHARE = 4  # of a thumbnail's height shows the waveform: one part in so many
 CLIP_SECONDS = 5  # of the middle of a recording, to listen to in a report
 
@@ -48,12 +45,21 @@ CLIP_SECONDS = 5  # of the middle of a recording, to listen to in a report
 class Sound:
     """A recording in memory.
 
-    samples  (n,) float32, mono at RATE
+    samples  (n,) float32, mono at RATE: the middle MOST_SECONDS
     masks    silence: ``time`` or ``frequency``, where it begins and its length, in shares
+    whole    of a longer one, where segments of it are wanted: the middle MOST_MINUTES
     """
 
     samples: Samples
     masks: tuple[tuple[str, float, float], ...] = ()
+    whole: Samples | None = None
+
+    def part(self, view: str, seconds: int) -> "Sound":
+        """What a view shows of it, at most so many seconds. Raises UsageError."""
+        if view not in VIEWS:
+            raise UsageError(f"views: {view!r} is not one of {', '.join(VIEWS)}")
+        given = self.samples if self.whole is None or view == CENTRE else self.whole
+        return Sound(segment(given, view, seconds), self.masks)
 
 
 class AudioModality:
@@ -62,8 +68,8 @@ class AudioModality:
     name = "audio"
     extensions = frozenset({"wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au"})
     inputs: tuple[str, ...] = ("picture", "sound")
-    views: tuple[str, ...] = ("centre",)
-    view_sets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    views: tuple[str, ...] = tuple(VIEWS)
+    parts = True
     sayable = False
     plainly = ("log-mel statistics", f"ridge on mean and deviation of {THUMB} bands")
     baseline = "ridge"
@@ -82,7 +88,7 @@ class AudioModality:
         return USUAL
 
     def decode(self, data: bytes, file: str, spec: InputSpec | None = None) -> Decoded:
-        """Bytes → the middle of the recording, mono at 16 kHz.
+        """Bytes → the middle of the recording, mono at 16 kHz; all of it for segments.
 
         Kinds of `Unreadable`: empty, not-a-recording, damaged; too-large (bytes), unsupported (rate
         or channels), odd-values (NaN or infinity), no-memory. Raises MissingExtra without the
@@ -95,7 +101,7 @@ class AudioModality:
             raise Unreadable(file, "too-large", reason)
         soundfile = _soundfile()
         try:
-            return _decoded(soundfile, data, file)
+            return _decoded(soundfile, data, file, () if spec is None else spec.views)
         except Unreadable:
             raise
         except MemoryError:
@@ -110,19 +116,20 @@ class AudioModality:
         """Recording → uint8, as ``spec.reads`` wants it.
 
         picture: (size, size, 3), time from left to right, low frequencies below; sound: the bytes
-        of float32 samples, mono at 16 kHz, the middle `size` seconds at most.
+        of float32 samples, mono at 16 kHz, at most `size` seconds.
         """
-        if view not in self.views:
-            raise UsageError(f"views: {view!r} is not one of {', '.join(self.views)}")
-        return AS[spec.reads](raw, spec.size)
+        kind = AS[spec.reads]
+        return kind.make(raw.part(view, kind.seconds(spec.size)), spec.size)
 
     def augment(
         self, raw: Sound, spec: InputSpec, wanted: "Augmentations", rng: np.random.Generator
     ) -> npt.NDArray[np.uint8]:
-        """Recording → uint8 as `prepare` gives it, changed at random."""
+        """Recording → uint8 as `prepare` gives its first view, changed at random."""
         from regraft.modalities.augment import changed
 
-        return self.prepare(changed(raw, wanted, rng), spec, self.views[0])
+        kind = AS[spec.reads]
+        part = raw.part(spec.views[0], kind.seconds(spec.size))
+        return kind.make(changed(part, wanted, rng), spec.size)
 
     def augmentations(self, text: "str | Augmentations") -> "Augmentations":
         """See `augment.parse`."""
@@ -132,7 +139,11 @@ class AudioModality:
 
     def compact(self, raw: Sound, spec: InputSpec) -> tuple[Sound, int]:
         """The recording as it is, and its bytes in memory."""
-        return raw, raw.samples.nbytes
+        return raw, raw.samples.nbytes + (0 if raw.whole is None else raw.whole.nbytes)
+
+    def view_sets(self, facts: Sequence[Facts]) -> Mapping[str, tuple[str, ...]]:
+        """Segments, where some are long."""
+        return sets_for(facts)
 
     def plain(self, facts: Facts) -> npt.NDArray[np.float32]:
         """(64,): mean and standard deviation over time of 32 bands: log-mel statistics."""
@@ -143,7 +154,7 @@ class AudioModality:
         """The log-mel picture above its waveform as PNG, of side × side pixels."""
         samples = self.decode(data, file).raw.samples
         low = side // WAVE_SHARE
-        above = Image.fromarray(_picture(samples, side)[..., 0]).resize((side, side - low))
+        above = Image.fromarray(mel.picture(samples, side)[..., 0]).resize((side, side - low))
         picture = Image.fromarray(np.vstack([np.asarray(above), _waveform(samples, side, low)]))
         out = io.BytesIO()
         picture.save(out, "PNG")
@@ -197,24 +208,36 @@ def _played(samples: Samples) -> str | None:
 # --- decoding ------------------------------------------------------------------------------------
 
 
-def _decoded(soundfile: Any, data: bytes, file: str) -> Decoded:
+def _decoded(soundfile: Any, data: bytes, file: str, views: Sequence[str]) -> Decoded:
     with soundfile.SoundFile(io.BytesIO(data)) as source:
         rate, channels, frames = source.samplerate, source.channels, source.frames
         _refuse(rate, channels, frames, file)
-        heard = min(frames, MOST_SECONDS * rate)
-        if frames > heard:
-            source.seek((frames - heard) // 2)
-        found = source.read(heard, dtype="float32", always_2d=True)
+        middle = _mono(source, MOST_SECONDS * rate, file)
         form = str(source.format)
-    if not len(found):
-        raise Unreadable(file, "damaged", "its header tells of sound, but there is none")
-    if not np.isfinite(found).all():
-        raise Unreadable(file, "odd-values", "the samples hold NaN or infinity")
-    samples = _resampled(found.mean(1, dtype=np.float32), rate)
+        longer = frames > MOST_SECONDS * rate and reaches_out(views)
+        whole = _mono(source, MOST_MINUTES * 60 * rate, file) if longer else None
+    samples = _resampled(middle, rate)
     told = f"{rate:,} Hz, " + ("mono" if channels == 1 else f"{channels} channels")
     milliseconds = max(1, round(1000 * frames / rate))
-    facts = Facts(milliseconds, 1, told, form, 1, 1, _picture(samples, THUMB, WINDOWS[1:2] * 3))
-    return Decoded(Sound(samples), facts)
+    thumb = mel.picture(samples, THUMB, mel.WINDOWS[1:2] * 3)
+    facts = Facts(milliseconds, 1, told, form, 1, 1, thumb)
+    return Decoded(Sound(samples, whole=None if whole is None else _resampled(whole, rate)), facts)
+
+
+def _mono(source: Any, most: int, file: str) -> Samples:
+    """The mean over channels of the middle so many samples, read block by block."""
+    heard = min(source.frames, most)
+    if source.frames > heard or source.tell():
+        source.seek((source.frames - heard) // 2)
+    blocks, step = [], max(1, BLOCK // source.channels)
+    while heard > 0 and len(block := source.read(min(step, heard), "float32", always_2d=True)):
+        if not np.isfinite(block).all():
+            raise Unreadable(file, "odd-values", "the samples hold NaN or infinity")
+        blocks.append(block.mean(1, dtype=np.float32))
+        heard -= len(block)
+    if not blocks:
+        raise Unreadable(file, "damaged", "its header tells of sound, but there is none")
+    return np.concatenate(blocks)
 
 
 def _refuse(rate: int, channels: int, frames: int, file: str) -> None:
@@ -257,68 +280,9 @@ MAGIC: Mapping[bytes, str] = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "OGG", b
 # --- the log-mel picture -------------------------------------------------------------------------
 
 
-def _picture(
-    samples: Samples, size: int, windows: tuple[int, ...] = WINDOWS
-) -> npt.NDArray[np.uint8]:
-    """(size, size, 3) uint8: 255 is the loudest of the recording, 0 is RANGE decibels below it."""
-    seen = {}
-    for window in dict.fromkeys(windows):
-        levels = Image.fromarray(_levels(samples, window))
-        seen[window] = np.asarray(levels.resize((size, size), Image.Resampling.BILINEAR))
-    shown = np.stack([seen[window] for window in windows], -1)
-    return np.round(255 * shown).astype(np.uint8)
-
-
-def _levels(samples: Samples, window: int) -> Samples:
-    """(bands, frames) in [0, 1], high frequencies first; silence is 0."""
-    power = _spectrogram(samples, window) @ _mel_bank(window).T
-    loudest = float(power.max())
-    if loudest <= 1e-12:
-        return np.zeros(power.T.shape, np.float32)
-    decibels = 10 * np.log10(np.maximum(power / loudest, 10 ** (-RANGE / 10)))
-    return np.asarray(1 + decibels / RANGE, np.float32).T[::-1]
-
-
-def _spectrogram(samples: Samples, window: int) -> npt.NDArray[np.float32]:
-    """(frames, window // 2 + 1) power of Hann windows, the first and last half outside."""
-    from scipy.fft import rfft
-
-    padded = np.pad(samples, window // 2)
-    hop = max(HOP, len(samples) // FRAMES)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
-    hann = np.hanning(window + 1)[:-1].astype(np.float32)
-    found = rfft(frames * hann, axis=1)
-    return np.asarray(found.real**2 + found.imag**2, np.float32)
-
-
-@cache
-def _mel_bank(window: int) -> npt.NDArray[np.float32]:
-    """(BANDS, window // 2 + 1) triangles, evenly on the mel scale of O'Shaughnessy (1987).
-
-    A triangle is at least a line of the spectrum wide: no band is empty.
-    """
-    lines = np.fft.rfftfreq(window, 1 / RATE)
-    edges = _hertz(np.linspace(_mel(LOWEST), _mel(RATE / 2), BANDS + 2))
-    spacing = RATE / window
-    low = np.minimum(edges[:-2], edges[1:-1] - spacing)[:, None]
-    high = np.maximum(edges[2:], edges[1:-1] + spacing)[:, None]
-    middle = edges[1:-1, None]
-    rising, falling = (lines - low) / (middle - low), (high - lines) / (high - middle)
-    bank = np.maximum(0, np.minimum(rising, falling))
-    return np.asarray(bank / bank.sum(1, keepdims=True), np.float32)
-
-
-def _mel(hertz: float) -> float:
-    return float(2595 * np.log10(1 + hertz / 700))
-
-
-def _hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return 700 * (10 ** (mel / 2595) - 1)
-
-
 def _as_picture(raw: Sound, size: int) -> npt.NDArray[np.uint8]:
     """(size, size, 3), with its masks black."""
-    picture = _picture(raw.samples, size)
+    picture = mel.picture(raw.samples, size)
     for way, begin, length in raw.masks:
         part = slice(round(begin * size), round((begin + length) * size))
         AXES[way](picture, part)
@@ -343,10 +307,8 @@ AXES: Mapping[str, Callable[[npt.NDArray[np.uint8], slice], None]] = {
 
 
 def _as_samples(raw: Sound, size: int) -> npt.NDArray[np.uint8]:
-    """(4 n,) bytes of the middle `size` seconds, with its masks silent."""
-    samples, most = raw.samples, size * RATE
-    start = max(0, (len(samples) - most) // 2)
-    samples = samples[start : start + most]
+    """(4 n,) bytes of at most `size` seconds from the beginning, with its masks silent."""
+    samples = raw.samples[: size * RATE]
     for way, begin, length in raw.masks:
         samples = SILENCED[way](samples, begin, length)
     return np.frombuffer(np.ascontiguousarray(samples, "<f4").tobytes(), np.uint8)
@@ -362,9 +324,9 @@ def _without_bands(samples: Samples, begin: float, length: float) -> Samples:
     """Without a part of the mel scale; shares are counted from above, as rows of a picture are."""
     from scipy.fft import irfft, rfft
 
-    highest, lowest = _mel(RATE / 2), _mel(LOWEST)
+    highest, lowest = mel.mel(RATE / 2), mel.mel(mel.LOWEST)
     upper, lower = (highest - share * (highest - lowest) for share in (begin, begin + length))
-    low, high = _hertz(np.array([lower, upper]))
+    low, high = mel.hertz(np.array([lower, upper]))
     found, hertz = rfft(samples), np.fft.rfftfreq(len(samples), 1 / RATE)
     found[(hertz >= low) & (hertz < high)] = 0
     return np.asarray(irfft(found, len(samples)), np.float32)
@@ -375,8 +337,16 @@ SILENCED: Mapping[str, Callable[[Samples, float, float], Samples]] = {
     "frequency": _without_bands,
 }
 
-# What a network reads → how a recording becomes that, at a size.
-AS: Mapping[str, Callable[[Sound, int], npt.NDArray[np.uint8]]] = {
-    "picture": _as_picture,
-    "sound": _as_samples,
+
+class Form(NamedTuple):
+    """How a recording becomes what a network reads, at a size: at most so many seconds of it."""
+
+    make: Callable[[Sound, int], npt.NDArray[np.uint8]]
+    seconds: Callable[[int], int]
+
+
+# What a network reads → how a recording becomes that.
+AS: Mapping[str, Form] = {
+    "picture": Form(_as_picture, lambda size: MOST_SECONDS),
+    "sound": Form(_as_samples, lambda size: size),
 }

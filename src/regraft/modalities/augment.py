@@ -48,7 +48,7 @@ SETS: Mapping[str, str] = {
 SOUND_SETS: Mapping[str, str] = {
     "light": "shift,time-mask,frequency-mask",
     "medium": "shift,tempo,time-mask,frequency-mask",
-    "strong": "shift,tempo,hiss,time-mask=0.25,frequency-mask=0.25,mixup",
+    "strong": "shift,tempo,hiss,gain,time-mask=0.25,frequency-mask=0.25,mixup",
     "lossless": "shift",
 }
 TEXT_SETS: Mapping[str, str] = {

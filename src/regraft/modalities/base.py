@@ -1,6 +1,6 @@
 """What every kind of data offers to the stages that do not know which kind it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -33,7 +33,8 @@ class Modality(Protocol):
     inputs      what examples can be turned into for a network, the usual one first: keys of
                 `spec.UNITS`
     views       ways of looking at an example; the first is the usual one
-    view_sets   sets of views worth a comparison with one view, by what a person calls them
+    parts       whether the views show parts of an example, and not the whole of it in other ways:
+                training is then shown one of them at a time, by chance
     sayable     whether an example can be given by what it says, in place of a file's name
     plainly     how a baseline on the vectors of `plain` is called, and what it is
     baseline    what reads these vectors: a key of `transfer.baselines.BASELINES`
@@ -45,7 +46,7 @@ class Modality(Protocol):
     extensions: frozenset[str]
     inputs: tuple[str, ...]
     views: tuple[str, ...]
-    view_sets: Mapping[str, tuple[str, ...]]
+    parts: bool
     sayable: bool
     plainly: tuple[str, str]
     baseline: str
@@ -72,8 +73,15 @@ class Modality(Protocol):
     ) -> npt.NDArray[np.uint8]:
         """Example → as `prepare` gives it, for training, changed at random as is `wanted`.
 
-        Without augmentations it is the first of the `views`. The same state of `rng` gives the same
-        bytes.
+        Without augmentations it is the first of the spec's views. The same state of `rng` gives the
+        same bytes.
+        """
+        ...
+
+    def view_sets(self, facts: Sequence[Facts]) -> Mapping[str, tuple[str, ...]]:
+        """Sets of views worth a comparison with one view, by what a person calls them.
+
+        facts  of some of the examples
         """
         ...
 

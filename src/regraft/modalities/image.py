@@ -7,8 +7,7 @@ that every engine has it inside.
 import base64
 import io
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,9 +75,7 @@ class ImageModality:
     )
     inputs: tuple[str, ...] = ("picture",)
     views: tuple[str, ...] = ("centre", "whole-mirrored")
-    view_sets: Mapping[str, tuple[str, ...]] = MappingProxyType(
-        {"centre and the whole picture mirrored": views}
-    )
+    parts = False
     sayable = False
     plainly = ("raw pixels", f"ridge on {PLAIN} × {PLAIN} pixels")
     baseline = "ridge"
@@ -142,6 +139,9 @@ class ImageModality:
             size = (round(raw.width * scale), round(raw.height * scale))
             raw = raw.resize(size, RESAMPLING[spec.interpolation], reducing_gap=2.0)
         return raw, 3 * raw.width * raw.height
+
+    def view_sets(self, facts: Sequence[Facts]) -> Mapping[str, tuple[str, ...]]:
+        return {"centre and the whole picture mirrored": self.views}
 
     def plain(self, facts: Facts) -> npt.NDArray[np.float32]:
         """(768,): the picture squashed to 16 × 16 pixels, in [0, 1]."""

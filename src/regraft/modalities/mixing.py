@@ -14,14 +14,17 @@ def mixup(
 ) -> tuple["Tensor", "Tensor"]:
     """Each example fades into another; how far is drawn from Beta(`strength`, `strength`).
 
-    pixels (n, size, size, 3) uint8, targets (n, classes) float → the same, mixed. Zhang et al. 2018
-    (arXiv 1710.09412), with a share of its own for each example.
+    pixels (n, size, size, 3) uint8 or sounds (n, ..., longest) float with NaN behind their ends,
+    targets (n, classes) float → the same, mixed. Zhang et al. 2018 (arXiv 1710.09412), with a share
+    of its own for each example. A sound is as long as before; its partner ends where it ends.
     """
     partners, shares = _drawn(len(pixels), strength, rng)
-    by = pixels.new_tensor(shares, dtype=targets.dtype)
+    by = pixels.new_tensor(shares, dtype=targets.dtype).view(-1, *[1] * (pixels.ndim - 1))
     near, far = pixels.to(targets.dtype), pixels[partners].to(targets.dtype)
-    mixed = (far + (near - far) * by[:, None, None, None]).round_().to(pixels.dtype)
-    return mixed, _blended(targets, partners, shares)
+    far = far.where(far == far, near)  # NaN alone differs from itself
+    mixed = far + (near - far) * by
+    rounded = mixed if pixels.is_floating_point() else mixed.round_()
+    return rounded.to(pixels.dtype), _blended(targets, partners, shares)
 
 
 def cutmix(
@@ -30,8 +33,11 @@ def cutmix(
     """A rectangle of each example shows another; its share is from Beta(`strength`, `strength`).
 
     pixels (n, size, size, 3) uint8, targets (n, classes) float → the same, mixed by the share of
-    the area that is seen. Yun et al. 2019 (arXiv 1905.04899), with a box of its own for each.
+    the area that is seen. Yun et al. 2019 (arXiv 1905.04899), with a box of its own for each. Of
+    sounds (n, ..., longest), with NaN behind their ends, it is a stretch of time.
     """
+    if pixels.is_floating_point():
+        return _cut_in_time(pixels, targets, strength, rng)
     partners, shares = _drawn(len(pixels), strength, rng)
     size = np.array(pixels.shape[1:3])
     middles = rng.integers(size, size=(len(pixels), 2))
@@ -41,6 +47,23 @@ def cutmix(
     for i, ((top, left), (bottom, right)) in enumerate(zip(starts, ends, strict=True)):
         mixed[i, top:bottom, left:right] = pixels[partners[i], top:bottom, left:right]
     kept = 1 - (ends - starts).prod(axis=1) / size.prod()
+    return mixed, _blended(targets, partners, kept)
+
+
+def _cut_in_time(
+    sounds: "Tensor", targets: "Tensor", strength: float, rng: np.random.Generator
+) -> tuple["Tensor", "Tensor"]:
+    partners, shares = _drawn(len(sounds), strength, rng)
+    heard = (sounds == sounds).flatten(1, -2).all(1) if sounds.ndim > 2 else sounds == sounds
+    lengths = heard.sum(1).tolist()
+    mixed, kept = sounds.clone(), np.ones(len(sounds))
+    for i, partner in enumerate(partners):
+        most = min(lengths[i], lengths[partner])
+        length = min(most, round((1 - shares[i]) * lengths[i]))
+        start = int(rng.integers(most - length + 1))
+        stretch = slice(start, start + length)
+        mixed[i, ..., stretch] = sounds[partner, ..., stretch]
+        kept[i] = 1 - length / lengths[i]
     return mixed, _blended(targets, partners, kept)
 
 

@@ -148,6 +148,12 @@ ROWS: tuple[Row, ...] = (
         change=sounds.hiss,
     ),
     SoundRow(
+        "gain",
+        "plays louder or softer",
+        *(6, 0, 40, "largest change, decibels"),
+        change=sounds.gain,
+    ),
+    SoundRow(
         "time-mask",
         "is silent for a while",
         *(0.15, 0, 0.5, "largest share of the time"),
@@ -177,14 +183,14 @@ ROWS: tuple[Row, ...] = (
     ),
     BatchRow(
         "mixup",
-        "fades two pictures and their labels into each other",
+        "fades two examples and their labels into each other",
         *(0.2, 0.01, 10, "alpha: 0.2 mixes little, 1 anything from none to half"),
         "Zhang et al. 2017, arXiv 1710.09412",
         mix=mixing.mixup,
     ),
     BatchRow(
         "cutmix",
-        "pastes a rectangle of one picture into another, and mixes their labels",
+        "pastes a part of one example (a rectangle, a stretch of time) into another, mixes labels",
         *(1, 0.01, 10, "alpha: 1 pastes rectangles of any size"),
         "Yun et al. 2019, arXiv 1905.04899",
         mix=mixing.cutmix,

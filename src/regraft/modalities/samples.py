@@ -7,6 +7,7 @@ from regraft.modalities.spec import UNITS
 
 RATE = 16_000  # samples per second, whatever the file has
 MOST_SECONDS = UNITS["sound"].most  # of the middle of a recording that are heard
+MOST_MINUTES = 10  # of the middle of a recording that segments are taken from
 
 Samples = npt.NDArray[np.float32]
 

@@ -44,6 +44,12 @@ def hiss(sound: Sound, strength: float, rng: np.random.Generator) -> Sound:
     return replace(sound, samples=sound.samples + added)
 
 
+def gain(sound: Sound, strength: float, rng: np.random.Generator) -> Sound:
+    """Louder or softer. Most networks here even loudness out; for the others it counts."""
+    factor = np.float32(10 ** (rng.uniform(-strength, strength) / 20))
+    return replace(sound, samples=sound.samples * factor)
+
+
 def time_mask(sound: Sound, strength: float, rng: np.random.Generator) -> Sound:
     """Silence for a while (SpecAugment)."""
     return _mask(sound, "time", strength, rng)

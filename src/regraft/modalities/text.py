@@ -9,9 +9,8 @@ import re
 import textwrap
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +46,7 @@ class TextModality:
     extensions = frozenset({"txt", "text", "md"})
     inputs: tuple[str, ...] = ("text",)
     views: tuple[str, ...] = ("centre",)
-    view_sets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    parts = False
     sayable = True
     plainly = ("word counts", "ridge on words and pairs of words, rare ones counting more (TF-IDF)")
     baseline = "tf-idf"
@@ -102,6 +101,9 @@ class TextModality:
     def compact(self, raw: str, spec: InputSpec) -> tuple[str, int]:
         """The text as it is, and its bytes in memory, about."""
         return raw, 4 * len(raw)
+
+    def view_sets(self, facts: Sequence[Facts]) -> Mapping[str, tuple[str, ...]]:
+        return {}
 
     def plain(self, facts: Facts) -> npt.NDArray[np.float32]:
         """(1400,): numbers of words and pairs of words, then how often each appears."""

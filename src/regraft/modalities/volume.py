@@ -6,7 +6,7 @@ the views are averaged, so that slices along an axis are pooled. Which views, le
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
@@ -57,7 +57,7 @@ class VolumeModality:
     extensions = frozenset({"nii", "nii.gz", "dcm", "dicom", "tif", "tiff"})
     inputs: tuple[str, ...] = ("picture",)
     views: tuple[str, ...] = tuple(CUTS)
-    view_sets: Mapping[str, tuple[str, ...]] = SETS
+    parts = True
     sayable = False
     plainly = ("raw pixels", f"ridge on {image.PLAIN} × {image.PLAIN} pixels of three slices")
     baseline = "ridge"
@@ -93,12 +93,8 @@ class VolumeModality:
     def augment(
         self, raw: Raw, spec: InputSpec, wanted: "Augmentations", rng: np.random.Generator
     ) -> npt.NDArray[np.uint8]:
-        """One of the spec's views, which one by chance → (size, size, 3) uint8, changed at random.
-
-        Without augmentations it is the first of all views, as for other kinds of data.
-        """
-        view = spec.views[int(rng.integers(len(spec.views)))] if wanted else self.views[0]
-        return image.MODALITY.augment(raw.picture(view), spec, wanted, rng)
+        """The first of the spec's views → (size, size, 3) uint8, changed at random."""
+        return image.MODALITY.augment(raw.picture(spec.views[0]), spec, wanted, rng)
 
     def augmentations(self, text: "str | Augmentations") -> "Augmentations":
         """As of pictures."""
@@ -110,6 +106,9 @@ class VolumeModality:
         kept = {view: image.MODALITY.compact(raw.picture(view), spec) for view in views}
         pictures = {view: picture for view, (picture, _) in kept.items()}
         return Cuts(pictures), sum(size for _, size in kept.values())
+
+    def view_sets(self, facts: Sequence[Facts]) -> Mapping[str, tuple[str, ...]]:
+        return SETS
 
     def plain(self, facts: Facts) -> npt.NDArray[np.float32]:
         """(768,): the middle slices of the three axes squashed to 16 × 16 pixels, in [0, 1]."""

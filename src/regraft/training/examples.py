@@ -7,6 +7,7 @@ changes nothing, and a run that goes on after a kill sees what it would have see
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -38,7 +39,9 @@ class Turn(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """pixels (n, size, size, 3) uint8 or tokens (n, longest) int64; places (n,) of the examples."""
+    """pixels (n, size, size, 3) uint8, tokens (n, longest) int64 or sounds (n, ..., longest)
+    float32; places (n,) of the examples.
+    """
 
     pixels: Tensor
     places: Tensor
@@ -74,11 +77,27 @@ class Augmented(Dataset[tuple[Example, int]]):
 
     def __getitem__(self, turn: Turn) -> tuple[Example, int]:
         example = self._example(turn.place)
-        if self.wanted:
+        if self._varies:
             numbers = [self.seed, turn.epoch, int(self.shas[turn.place][:15], 16)]
             rng = np.random.default_rng(numbers)
-            example = self.modality.augment(example, self.spec, self.wanted, rng)
+            spec = self._shown(rng)
+            example = self.modality.augment(example, spec, self.wanted, rng)
         return self.read(example), turn.place
+
+    @property
+    def _varies(self) -> bool:
+        """Whether an example may look otherwise at each turn."""
+        return bool(self.wanted) or len(self._views) > 1
+
+    @property
+    def _views(self) -> tuple[str, ...]:
+        return self.spec.views if self.modality.parts else self.spec.views[:1]
+
+    def _shown(self, rng: np.random.Generator) -> InputSpec:
+        """The spec with one view: where views are parts of an example, one of them by chance."""
+        views = self._views
+        number = int(rng.integers(len(views))) if len(views) > 1 else 0
+        return replace(self.spec, views=(views[number],))
 
     def collate(self, items: Sequence[tuple[Example, int]]) -> Batch:
         """Items side by side."""
@@ -112,7 +131,7 @@ class Augmented(Dataset[tuple[Example, int]]):
 
     def _compact(self, raw: Any) -> tuple[Any, int]:
         """What is kept of an example, and its bytes: where it always looks alike, that look."""
-        if self.wanted:
+        if self._varies:
             return self.modality.compact(raw, self.spec)
         look = self.modality.prepare(raw, self.spec, self.spec.views[0])
         return look, look.nbytes

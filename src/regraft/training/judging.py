@@ -31,14 +31,17 @@ class Held:
     """Examples that nothing is learned from.
 
     pixels  (m, size, size, 3) uint8 as prepared, never augmented; or what the shallow half of the
-            network gives for them; or tokens (m, longest), padded
+            network gives for them; or tokens (m, longest), padded; with several parts (k m, ...),
+            the first part of all examples first
     labels  (m,) class numbers
     cut     into pieces that are run at once, see `Reader.cut`
+    parts   of an example, whose logits are averaged: as its features are, for a head is linear
     """
 
     pixels: Tensor
     labels: Tensor
     cut: Cut = evenly
+    parts: int = 1
 
     @property
     def majority(self) -> float:
@@ -57,7 +60,8 @@ class Held:
 
     def logits(self, model: nn.Module, device: torch.device) -> npt.NDArray[np.float64]:
         """(m, c), see `logits_of`."""
-        return logits_of(model, self.pixels, device, self.cut)
+        found = logits_of(model, self.pixels, device, self.cut)
+        return found.reshape(self.parts, -1, found.shape[1]).mean(0)
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ class Plan:
     """How one strategy is trained.
 
     strategy      its name
-    size          of the pictures in pixels
+    size          of the input, in its unit: pixels, tokens, seconds
     steps         of the optimiser
     batch         examples that a step learns from, on all processes together
     rate          highest learning rate
@@ -79,7 +79,7 @@ class Plan:
             raise UsageError(*mistakes)
 
     def _mistakes(self) -> Iterator[str]:
-        for name, least in {"steps": 0, "batch": 1, "size": 8, "seed": 0, "views": 1}.items():
+        for name, least in {"steps": 0, "batch": 1, "size": 1, "seed": 0, "views": 1}.items():
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 yield f"{name}: expected a whole number of {least} or more, got {value!r}"

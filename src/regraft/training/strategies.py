@@ -86,8 +86,8 @@ NAIVE = {
     "norm": "free",
 }
 
-# Transformers of texts take a tenth of the rates that pictures do, and have no BatchNorm: with
-# `norm` free only their dropout would begin.
+# Transformers of texts and sounds take a tenth of the rates that pictures do, and have no
+# BatchNorm: with `norm` free only their dropout would begin.
 TEXTBOOK = {**NAIVE, "rate": 5e-5, "norm": "frozen"}  # Devlin et al. 2019, arXiv 1810.04805
 
 
@@ -95,9 +95,9 @@ PLAIN = "cross-entropy"  # of the many classes of texts, smoothing would speak f
 PAIRS = "contrastive:share=0.9,temperature=0.1"
 
 
-def _of_texts(**settings: Any) -> Mapping[str, Mapping[str, Any]]:
-    """Of a row's `reading`: settings for texts."""
-    return {"text": {"settings": settings}}
+def _of_sequences(**settings: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Of a row's `reading`: settings for texts and sounds."""
+    return {reads: {"settings": settings} for reads in ("text", "sound")}
 
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
@@ -111,7 +111,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 head="fresh",
                 settings={"shallow": 1.0, "norm": "free", "rate": 2e-3, "average": 0.1},
                 needs="full",
-                reading=_of_texts(shallow=1.0, rate=5e-4, average=0.1),
+                reading=_of_sequences(shallow=1.0, rate=5e-4, average=0.1),
             ),
             Strategy(
                 "copy",
@@ -119,7 +119,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 head="fresh",
                 settings=NAIVE,
                 needs="full",
-                reading=_of_texts(**TEXTBOOK),
+                reading=_of_sequences(**TEXTBOOK),
             ),
             Strategy(
                 "probe",
@@ -144,7 +144,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 back=0.5,
                 gain=0.32,
                 needs="lp-ft",
-                reading=_of_texts(rate=5e-5, shallow=0.1, frozen=0.3, loss=PLAIN),
+                reading=_of_sequences(rate=5e-5, shallow=0.1, frozen=0.3, loss=PLAIN),
                 source="Kumar et al. 2022, arXiv 2202.10054",
             ),
             Strategy(
@@ -154,7 +154,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 thaws=True,
                 back=0.5,
                 needs="lp-ft",
-                reading=_of_texts(rate=5e-5, shallow=0.1, loss=PLAIN),
+                reading=_of_sequences(rate=5e-5, shallow=0.1, loss=PLAIN),
                 source="Howard and Ruder 2018, arXiv 1801.06146",
             ),
             Strategy(
@@ -175,7 +175,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 settings={"shallow": 1.0, "weight_decay": 0.0},
                 gain=0.25,
                 needs="lora",
-                reading=_of_texts(shallow=1.0, weight_decay=0.0, rate=1e-3),
+                reading=_of_sequences(shallow=1.0, weight_decay=0.0, rate=1e-3),
                 source="Hu et al. 2022, arXiv 2106.09685",
             ),
             Strategy(
@@ -185,7 +185,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 settings={"rate": 5e-4, "shallow": 0.1, "loss": PAIRS, "sampling": "paired"},
                 refits=True,
                 needs="lp-ft",
-                reading=_of_texts(rate=5e-5, shallow=0.3, loss=PAIRS, sampling="paired"),
+                reading=_of_sequences(rate=5e-5, shallow=0.3, loss=PAIRS, sampling="paired"),
                 source="Tunstall et al. 2022, arXiv 2209.11055",
             ),
             Strategy(
@@ -216,7 +216,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 },
                 gain=0.2,
                 needs="full",
-                reading=_of_texts(rate=5e-5, shallow=0.3, loss=PLAIN),
+                reading=_of_sequences(rate=5e-5, shallow=0.3, loss=PLAIN),
             ),
         )
     }

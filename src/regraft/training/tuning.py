@@ -38,6 +38,7 @@ from regraft.training.views import KeptViews
 from regraft.transfer.probe import Head
 
 TIMED = 2  # steps, after one that warms up
+LOOKED_AT = 3  # parts of an example that is held back: all of them would fill the memory
 ESTIMATED_ON = 32  # batches that the statistics of BatchNorm are taken from
 
 Numbers = npt.NDArray[np.int64]
@@ -117,7 +118,7 @@ class Ready:
             return held
         run = self.material.examples.engine.run
         vectors = [run(pixels.numpy()) for pixels in held.pixels]
-        return Held(torch.from_numpy(np.stack(vectors)), held.labels)
+        return Held(torch.from_numpy(np.stack(vectors)), held.labels, parts=held.parts)
 
     def pace(self) -> Pace:
         """What the run takes, by a rehearsal; nothing moves."""
@@ -191,14 +192,26 @@ NORMS: dict[str, Callable[[Grafted, Material, Plan], None]] = {
 
 
 def held_back(lesson: Lesson, kind: Modality, row: CatalogRow, spec: InputSpec) -> Held:
-    """Examples to judge on, prepared as they are when the model is used."""
+    """Examples to judge on, prepared as they are when the model is used.
+
+    Where views are parts of an example, LOOKED_AT of them stand for all.
+    """
     reads = reader(spec)
     read = reads.open(row, spec)
+    views = _spread(spec.views, LOOKED_AT) if kind.parts else spec.views[:1]
 
-    def example(file: str) -> Example:
+    def seen(file: str) -> list[Example]:
         raw = kind.decode(contents(file), file, spec).raw
-        return read(kind.prepare(raw, spec, spec.views[0]))
+        return [read(kind.prepare(raw, spec, view)) for view in views]
 
     with ThreadPoolExecutor(lanes()) as pool:
-        found = reads.collate(list(pool.map(example, lesson.files)))
-    return Held(torch.from_numpy(found), torch.from_numpy(lesson.labels), reads.cut)
+        by_view = zip(*pool.map(seen, lesson.files), strict=True)
+        found = reads.collate([example for some in by_view for example in some])
+    labels = torch.from_numpy(lesson.labels)
+    return Held(torch.from_numpy(found), labels, reads.cut, len(views))
+
+
+def _spread(views: Sequence[str], most: int) -> list[str]:
+    """At most so many of them, evenly."""
+    places = np.linspace(0, len(views) - 1, min(len(views), most)).round().astype(int)
+    return [views[i] for i in places]

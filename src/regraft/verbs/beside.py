@@ -27,12 +27,12 @@ def _cost(one: Extractor) -> float:
 def beside(row: CatalogRow, first: Extractor, recipe: Recipe, sizes: Sequence[int]) -> InputSpec:
     """Input of another network: at the same size where that was chosen, else at its own.
 
-    A network that reads something else has nothing of the first one's input.
+    A network that reads something else has nothing of the first one's input but the views.
 
     sizes  of some of the user's examples, see `first_input`
     """
     if row.spec.reads != first.spec.reads:
-        return first_input(row, recipe, sizes).spec
+        return replace(first_input(row, recipe, sizes).spec, views=first.spec.views)
     size = None if first.spec.size == first.row.spec.size else fitting(row, first.spec.size)
     return first.spec.of(row.spec.at(size))
 

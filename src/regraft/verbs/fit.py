@@ -205,6 +205,7 @@ class _Run:
         glance = pass_over(self.files[::step], self.kind, self.store, shas=self.shas[::step])
         facts = [*glance.facts.values()]
         self.sizes = [*map(self.kind.natural_size, facts)]
+        self.view_sets = self.kind.view_sets(facts)
         choice = first_input(row, self.recipe, self.sizes)
         one = self._open(row, choice.spec)
         budget = for_probes(self.recipe.budget)
@@ -257,7 +258,7 @@ class _Run:
             return kept_head(self.store, found, labels, widths=widths, **asked).error
 
         best, least = first, error(features_of(seen)[place], seen.widths)
-        for choice in candidates(first.row, first.spec, self.recipe, self.kind.view_sets):
+        for choice in candidates(first.row, first.spec, self.recipe, self.view_sets):
             other = at(first, choice.spec)
             if not self.forecast.affords(other.row, other.spec):
                 continue

@@ -66,8 +66,13 @@ class Lessons:
         return self.network.row
 
     def at(self, size: int) -> Extractor:
-        """The frozen network at another size, with one view: what training begins from."""
-        spec = replace(self.network.spec.at(size), views=self.network.spec.views[:1])
+        """The frozen network at another size: what training begins from.
+
+        With one view, but where views are parts of an example: training is shown all in turn.
+        """
+        views = self.network.spec.views
+        views = views if self.ground.kind.parts else views[:1]
+        spec = replace(self.network.spec.at(size), views=views)
         return Extractor(self.row, spec, self.network.engine_name)
 
     def start(self, size: int) -> HeadFit:
