@@ -29,11 +29,12 @@ from regraft.backbones.readers import reader
 from regraft.backbones.weights import row_file
 from regraft.data.inline import contents
 from regraft.errors import DataError, RegraftError, StorageError, UsageError
+from regraft.export.at_hand import TOLD
 from regraft.export.card import model_card
 from regraft.export.formats import Format, Wanted, export_format
 from regraft.model.carried import told_of
 from regraft.model.encoded import prepared_views
-from regraft.model.exported import FORMAT, RECORD, TOLD, VERSION, tokenizer_name
+from regraft.model.exported import FORMAT, RECORD, VERSION, tokenizer_name
 from regraft.model.model import Answers, Model
 from regraft.model.offered import about
 from regraft.model.rescored import inputs_sha
