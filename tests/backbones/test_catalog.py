@@ -261,7 +261,7 @@ def test_a_parameter_without_a_group_is_named() -> None:
         ("resnet81", "close: .*resnet18"),
         ("EfficientNet-Lite0", "close: efficientnet-lite0"),
         ("qqqq", "regraft backbones"),
-        ("keras:VGG16", "no source 'keras'; there are: timm, torchvision, transformers, folder"),
+        ("flax:VGG16", "no source 'flax'; there are: timm, torchvision, transformers, folder"),
         ("timm:resnet81", "close: .*resnet"),
         ("torchvision:vgg12", "close: vgg"),
         ("torchvision:vgg11.V9", "there are: IMAGENET1K_V1"),

@@ -5,7 +5,8 @@
     configs.py     the configuration of a checkpoint, read with care
     cache.py       where weights are cached, and the pins of hub repositories
     weights.py     the checked safetensors file of a row, from a package, the hub or a folder
-    sources.py     the module of a row, from timm, torchvision, transformers or a plugin
+    sources.py     the module of a row, from timm, torchvision, transformers, Keras or a plugin
+    keras_source.py, keras_files.py   networks of Keras, and how their files are read
     network.py     FrozenNetwork: pictures in, pooled features of all blocks out
 
 Only ``network`` imports torch at its top; the others do when they must build or convert.

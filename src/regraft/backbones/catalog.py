@@ -225,8 +225,9 @@ def find(name: str) -> CatalogRow:
     """The row of a network.
 
     `name` is a name of the catalog, or ``timm:NAME``, ``torchvision:NAME``,
-    ``transformers:REPOSITORY_OR_FOLDER``, ``folder:PATH`` or a plugin's prefix: then the row is
-    made on the fly. ``@REVISION`` at the end pins a hub repository to a commit or a tag.
+    ``transformers:REPOSITORY_OR_FOLDER``, ``folder:PATH``, ``keras:FILE`` or
+    a plugin's prefix: then the row is made on the fly. ``@REVISION`` at the end pins a hub
+    repository to a commit or a tag.
 
     Raises UsageError for an unknown name (the closest names are told), BackboneError where a
     network that was named exists and cannot be used.
@@ -269,7 +270,8 @@ def _unknown(name: str) -> str:
     hint = f"; close: {', '.join(close)}" if close else ""
     return (
         f"backbone: {name!r} is not in the catalog{hint}. All names: regraft backbones. A network "
-        "outside the catalog: timm:NAME, torchvision:NAME, transformers:REPOSITORY or folder:PATH"
+        "outside the catalog: timm:NAME, torchvision:NAME, transformers:REPOSITORY, folder:PATH or "
+        "keras:FILE"
     )
 
 

@@ -364,12 +364,20 @@ FOLDER_SOURCES: Mapping[str, Callable[[str, Weights, Record], CatalogRow]] = Map
     {"timm": _timm_folder, "torchvision": _torchvision_folder}
 )
 
+
+def _keras(rest: str) -> CatalogRow:
+    from regraft.backbones.keras_source import describe as described
+
+    return described(rest)
+
+
 DESCRIBERS: Mapping[str, Callable[[str], CatalogRow]] = MappingProxyType(
     {
         "timm": _timm,
         "torchvision": _torchvision,
         "transformers": _transformers,
         "folder": _folder,
+        "keras": _keras,
     }
 )
 

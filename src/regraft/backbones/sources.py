@@ -279,11 +279,18 @@ def _quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _build_keras(row: CatalogRow) -> "Module":
+    from regraft.backbones.keras_source import build
+
+    return build(row)
+
+
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         "timm": Source(_build_timm, _load_timm),
         "package": Source(_build_timm, _load_by_position),
         "torchvision": Source(_build_torchvision, load_strictly),
         "transformers": Source(_build_transformers, _load_transformers),
+        "keras": Source(_build_keras, load_strictly),
     }
 )
