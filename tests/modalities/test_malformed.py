@@ -41,6 +41,7 @@ REFUSALS = {
         *("empty", "not-a-recording", "damaged", "too-large", "unsupported"),
         *("odd-values", "no-memory"),
     },
+    "text": {"empty", "not-text", "encoding", "too-large"},
 }
 LONGEST = 10.0  # seconds for one file
 MOST_MEMORY = 2**30  # bytes of the whole process
@@ -204,17 +205,54 @@ def recorded(wave: Any, form: str, subtype: str) -> bytes:
     return out.getvalue()
 
 
-WHOLE: dict[str, Callable[[], list[bytes]]] = {"image": seeds, "audio": recordings}
+def texts() -> list[bytes]:
+    """Texts of many scripts, in the forms in which they come."""
+    said = (
+        "My card has not arrived yet, what now?",
+        "Où est ma carte ? Ça fait déjà dix jours…",
+        "Моя карта ещё не пришла, что делать?",
+        "我的卡还没到,怎么办?",
+        "لم تصل بطاقتي بعد",
+        "मेरा कार्ड अभी तक नहीं आया",
+        "🙂🏳️‍🌈 e\u0301 \u202eright to left\u202c \ufeff",
+        "a line\r\nand\tanother\n" * 40,
+    )
+    return [
+        *(text.encode() for text in said),
+        *(text.encode("utf-8-sig") for text in said[:2]),
+    ]
+
+
+WHOLE: dict[str, Callable[[], list[bytes]]] = {
+    "image": seeds,
+    "audio": recordings,
+    "text": texts,
+}
 
 
 def told_of(kind: str, raw: Any) -> dict[str, Any]:
     """What the child tells of an example that was decoded; a network gets to read it too."""
-    if kind == "image":
-        return {"size": raw.size, "mode": raw.mode}
+    return TOLD[kind](raw)
+
+
+def of_a_text(raw: str) -> dict[str, Any]:
+    read = modality("text").prepare(raw, InputSpec(size=64, reads="text"), "centre")
+    assert read.tobytes().decode() == raw
+    return {"characters": len(raw)}
+
+
+def of_a_recording(raw: Any) -> dict[str, Any]:
     finite = bool(np.isfinite(raw.samples).all())
     heard_by = (InputSpec(size=64), InputSpec(size=30, reads="sound", hears=Hearing("samples")))
-    seen = [modality(kind).prepare(raw, spec, "centre").shape for spec in heard_by]
+    seen = [modality("audio").prepare(raw, spec, "centre").shape for spec in heard_by]
     return {"finite": finite, "samples": len(raw.samples), "seen": seen}
+
+
+TOLD: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "image": lambda raw: {"size": raw.size, "mode": raw.mode},
+    "audio": of_a_recording,
+    "text": of_a_text,
+}
 
 
 # --- decoding them in a child --------------------------------------------------------------------
@@ -304,6 +342,21 @@ def test_damaged_recordings(count: int, tmp_path: Path) -> None:
     kinds = [line["kind"] for line in check(tmp_path, "audio")]
     assert 0.1 < kinds.count("decoded") / count < 0.8
     assert {"not-a-recording", "damaged"} <= set(kinds)
+
+
+@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_damaged_texts(count: int, tmp_path: Path) -> None:
+    for i, data in enumerate(corpus(count, count, "text")):
+        (tmp_path / f"{i:05}").write_bytes(data)
+    kinds = [line["kind"] for line in check(tmp_path, "text")]
+    assert 0.05 < kinds.count("decoded") / count < 0.8
+    assert {"not-text", "encoding"} <= set(kinds)
+
+
+def test_the_whole_texts_of_the_corpus_are_readable() -> None:
+    read = [modality("text").decode(data, "x").raw for data in texts()]
+    assert [text.encode() for text in read[:8]] == [data.strip() for data in texts()[:8]]
+    assert read[8:] == read[:2]  # without the mark that some begin with
 
 
 def test_the_whole_recordings_of_the_corpus_are_readable() -> None:
