@@ -86,9 +86,9 @@ class Server:
             **({"content_type": "application/octet-stream"} | headers),
         )
 
-    def post(self, document: Any) -> Response:
+    def post(self, document: Any, path: str = "/v1/predict") -> Response:
         body = json.dumps(document).encode()
-        return self.ask("POST", "/v1/predict", body, content_type="application/json")
+        return self.ask("POST", path, body, content_type="application/json")
 
     def stop(self, seconds: float = 20) -> int:
         self.process.send_signal(signal.SIGTERM)

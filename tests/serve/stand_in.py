@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regraft.errors import BundleError
+from regraft.errors import BundleError, Unreadable
+from regraft.modalities.parts import Part
 from regraft.serve import server
 from regraft.serve.answering import open_all
 from regraft.serve.app import Limits, Service
@@ -42,6 +43,11 @@ class StandIn:
         ranked = [{"label": f"{label}-{k}", "probability": 0.5} for k in range(min(top, 3))]
         first = {"label": label, "probability": 0.5, "top": ranked}
         return {**first, "set": [label], "note": None}
+
+    def parts(self, example: bytes) -> list[Part]:
+        if example == b"unreadable":
+            raise Unreadable("example", "damaged", "this one cannot be read")
+        return [Part((), example), *(Part((i, i + 1), example[:i]) for i in range(3))]
 
     def about(self) -> dict[str, Any]:
         return {"task": "classification", "modality": self.modality, "classes": ["a", "b"]}

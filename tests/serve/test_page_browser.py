@@ -126,6 +126,36 @@ def test_pictures_are_chosen_and_answered(show: Any, real: Any, photos: Path) ->
     assert page.locator(".answer").count() == 0
 
 
+def test_it_shows_what_an_answer_rests_on(show: Any, real: Any, photos: Path) -> None:
+    page = show(real)
+    page.wait_for_selector("#ask:not([hidden])")
+    page.set_input_files("#files", [photos / "disc" / "003.png"])
+    answered(page, 1)
+    page.focus(".why")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".marked span", state="attached")
+    assert page.locator(".marked span").count() == 36
+    strengths = page.evaluate(
+        "[...document.querySelectorAll('.marked span')].map(s => +s.style.opacity)"
+    )
+    assert max(strengths) == pytest.approx(0.65)
+    assert "disc" in page.locator(".because").text_content()
+    assert not page.locator(".why").is_visible()
+    shot(page, "why")
+
+
+def test_words_that_count_are_marked(show: Any, quick: Any) -> None:
+    page = show(quick)
+    page.wait_for_selector("#say:not([hidden])")
+    page.fill("#text", "🙂 hello <b>")
+    page.keyboard.press("Control+Enter")
+    answered(page, 1)
+    page.click(".why")
+    page.wait_for_selector(".because:has-text('single part'), mark")
+    assert page.locator("blockquote").text_content() == "🙂 hello <b>"
+    shot(page, "words")
+
+
 def test_a_picture_is_dropped(show: Any, real: Any, photos: Path) -> None:
     page = show(real)
     page.wait_for_selector("#ask:not([hidden])")

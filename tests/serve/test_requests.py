@@ -270,3 +270,23 @@ def test_the_right_token_opens_and_some_need_none(locked: Any) -> None:
     assert locked.ask("GET", "/metrics", authorization=f"bearer {TOKEN}").status == 200
     for path in ("/", "/page.css", "/page.js", "/healthz", "/readyz"):
         assert locked.ask("GET", path).status == 200
+
+
+# --- what an answer rests on ---------------------------------------------------------------------
+
+
+def test_each_part_is_told_with_what_it_takes_away(quick: Any) -> None:
+    found = quick.post({"text": "hello"}, path="/v1/explain")
+    assert found.status == 200
+    assert found.json["label"] == sha(b"hello")
+    assert [part["place"] for part in found.json["parts"]] == [[0, 1], [1, 2], [2, 3]]
+    assert (found.json["model"], found.json["version"]) == ("stand-in", "one")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"text": "unreadable"}, 422), ({"texts": ["a", "b"]}, 413), ({"text": 1}, 422)],
+)
+def test_what_cannot_be_explained_is_told(quick: Any, body: dict[str, Any], status: int) -> None:
+    found = quick.post(body, path="/v1/explain")
+    assert (found.status, bool(found.json["error"]["messages"])) == (status, True)

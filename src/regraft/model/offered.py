@@ -11,6 +11,8 @@ from regraft.export.at_hand import at_hand
 from regraft.export.bundle import read_bundle
 from regraft.export.card import model_card
 from regraft.modalities import modality
+from regraft.modalities.parts import Part, parts_of
+from regraft.model.encoded import MEMORY
 from regraft.model.exported import load_exported
 from regraft.model.model import Model
 from regraft.model.packing import unpack
@@ -63,6 +65,10 @@ class Offered:
     def answer(self, examples: Sequence[bytes], top: int) -> list[dict[str, Any]]:
         """See `Answering.answer`."""
         return [_told(one) for one in predict_encoded(self.model, examples, top=top)]
+
+    def parts(self, example: bytes) -> list[Part]:
+        """See `Answering.parts`."""
+        return parts_of(self.model.modality, example, MEMORY)
 
     def about(self) -> dict[str, Any]:
         """See `Answering.about`."""

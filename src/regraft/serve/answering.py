@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from regraft.errors import RegraftError, UsageError
+from regraft.modalities.parts import Part
 
 Answer = dict[str, Any]  # plain data for JSON; `error` says why there is none
 Stamp = tuple[int, int, int]  # of a file: changes when its content does
@@ -42,6 +43,10 @@ class Answering(Protocol):
 
     def answer(self, examples: Sequence[bytes], top: int) -> list[Answer]:
         """One answer for each encoded example, in order, the same whatever is beside it."""
+        ...
+
+    def parts(self, example: bytes) -> list[Part]:
+        """The example as it is and without each of its parts. Raises Unreadable."""
         ...
 
     def about(self) -> dict[str, Any]:

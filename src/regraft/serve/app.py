@@ -15,11 +15,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from regraft.errors import Unreadable
 from regraft.serve import figures, openapi
 from regraft.serve.answering import Answer, Answering, Models, Served
+from regraft.serve.explaining import losses
 from regraft.serve.figures import Figures
 from regraft.serve.guards import Guards, failure
-from regraft.serve.reading import Asked, Refused, asked_of, body_of, types_of
+from regraft.serve.reading import MOST_TOP, Asked, Refused, asked_of, body_of, types_of
 from regraft.serve.waiting import Overloaded, Queue
 
 HELD = 8  # bodies of the largest size that may be in memory at once
@@ -131,6 +133,31 @@ async def _predict(request: Request) -> Response:
     return JSONResponse(answers[0], 422 if "error" in answers[0] else 200, spent)
 
 
+async def _explain(request: Request) -> Response:
+    """What the answer for one example loses where a part of it is hidden."""
+    service: Service = request.app.state.service
+    service.queue.room()
+    with service.holding() as hold:
+        body = await _in_time(request, service.limits, hold)
+        asked = await asyncio.to_thread(asked_of, request, body, service.models, 1)
+        try:
+            parts = await asyncio.to_thread(asked.served.now.parts, asked.examples[0])
+        except Unreadable as error:
+            raise Refused(422, "unreadable", error.reason) from None
+        if not parts:
+            reason = f"{asked.served.now.modality}: examples of this kind have no parts to hide"
+            raise Refused(422, "parts", reason)
+        hold(sum(len(part.data) for part in parts))
+        examples = [part.data for part in parts]
+        work = service.queue.ask(asked.served, examples, MOST_TOP, service.limits.seconds)
+        found = await _unless_left(request, work)
+    answers = [answer for answer, _ in found]
+    if reason := answers[0].get("error"):
+        raise Refused(422, "unreadable", reason)
+    told = losses([part.place for part in parts], answers)
+    return JSONResponse({**told, "model": asked.served.name, "version": found[0][1].version})
+
+
 async def _in_time(request: Request, limits: Limits, hold: Any) -> bytes:
     try:
         async with asyncio.timeout(limits.seconds):
@@ -226,6 +253,7 @@ async def _page(request: Request) -> Response:
 
 ROUTES: dict[str, tuple[Any, list[str]]] = {
     "/v1/predict": (_predict, ["POST"]),
+    "/v1/explain": (_explain, ["POST"]),
     "/v1/models": (_models, ["GET"]),
     "/v1/models/{name}": (_model, ["GET"]),
     "/v1/models/{name}/card": (_card, ["GET"]),

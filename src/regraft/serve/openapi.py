@@ -74,8 +74,34 @@ MODEL: Schema = {
         "accepts": {"type": "array", "items": TEXT, "description": "Content types of raw bodies."},
     },
 }
+PLACE = "Picture: left, top, right, bottom as shares; text: characters; recording: seconds."
+LOSS = "What the logarithm of the probability loses where this part is hidden."
+EXPLAINED: Schema = {
+    "type": "object",
+    "required": ["label", "probability", "parts", "model", "version"],
+    "properties": {
+        **dict.fromkeys(("label", "model", "version"), TEXT),
+        "probability": SHARE,
+        "parts": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["place", "loss"],
+                "properties": {
+                    "place": {
+                        "type": "array",
+                        "items": {"type": "number"},
+                        "description": PLACE,
+                    },
+                    "loss": {"type": "number", "description": LOSS},
+                },
+            },
+        },
+    },
+}
 SCHEMAS: dict[str, Schema] = {
     "Answer": ANSWER,
+    "Explained": EXPLAINED,
     "Answers": {
         "type": "object",
         "required": ["predictions"],
@@ -136,6 +162,7 @@ def _paths(models: Models) -> dict[str, Any]:
     }
     return {
         "/v1/predict": {"post": _predict(models)},
+        "/v1/explain": {"post": _explain(models)},
         "/v1/models": {"get": _get("The models that are served.", several)},
         "/v1/models/{name}": {"get": {**_get("One model.", model, 404), "parameters": [name]}},
         "/v1/models/{name}/card": {"get": {**card, "parameters": [name]}},
@@ -179,6 +206,14 @@ def _predict(models: Models) -> dict[str, Any]:
             **_wrong(400, 404, 408, 413, 415, 422, 503, *USUAL),
         },
     }
+
+
+def _explain(models: Models) -> dict[str, Any]:
+    """As a prediction, of one example, with another answer."""
+    found = _predict(models)
+    answer = {"schema": {"$ref": "#/components/schemas/Explained"}}
+    found["responses"]["200"] = {"description": "By parts.", "content": {JSON: answer}}
+    return {**found, "summary": "What the answer for one example rests on."}
 
 
 def _get(summary: str, schema: Schema, *wrong: int, kind: str = JSON) -> dict[str, Any]:

@@ -8,9 +8,9 @@ const MOST = 100; // answers that stay on the page
 
 // What a model reads → how it is asked for.
 const ASKING = {
-  image: { noun: "pictures", accept: "image/*,.dcm", told: "Drop or paste pictures here" },
-  audio: { noun: "recordings", accept: "audio/*", told: "Drop recordings here", record: true },
-  text: { noun: "texts", accept: ".txt,.md,text/plain", told: "Or drop text files here" },
+  image: { noun: "pictures", accept: "image/*,.dcm", told: "Drop or paste pictures here", mark: markCells },
+  audio: { noun: "recordings", accept: "audio/*", told: "Drop recordings here", record: true, mark: markSpans },
+  text: { noun: "texts", accept: ".txt,.md,text/plain", told: "Or drop text files here", mark: markWords },
 };
 const OTHER = { noun: "examples", accept: "", told: "Drop files here" };
 
@@ -116,7 +116,10 @@ async function answer({ item, type, body, model }) {
   const spent = performance.now() - began;
   item.ariaBusy = "false";
   if (trouble) fail(item, trouble);
-  else show(item, found, spent, response.headers.get("server-timing"));
+  else {
+    show(item, found, spent, response.headers.get("server-timing"));
+    offerWhy(item, { type, body, model });
+  }
 }
 
 function fail(item, trouble) {
@@ -152,6 +155,82 @@ function bar({ label, probability }) {
   row.append(name, track, number);
   requestAnimationFrame(() => { fill.style.width = `${100 * probability}%`; });
   return row;
+}
+
+// --- what an answer rests on --------------------------------------------------------------------
+
+function offerWhy(item, asked) {
+  const { mark } = asking(), button = item.querySelector(".why");
+  button.hidden = !mark || !item.querySelector(".shown").children.length;
+  button.addEventListener("click", () => explain(item, asked, mark), { once: true });
+}
+
+async function explain(item, { type, body, model }, mark) {
+  const told = item.querySelector(".because"), button = item.querySelector(".why");
+  button.disabled = true;
+  told.textContent = "Hiding one part after the other …";
+  try {
+    const response = await ask(`/v1/explain?model=${encodeURIComponent(model)}`, {
+      method: "POST", body, headers: { "Content-Type": type },
+    });
+    if (!response.ok) throw new Error(await failure(response));
+    const { label, parts } = await response.json();
+    const most = Math.max(...parts.map(part => part.loss), 0);
+    mark(item.querySelector(".shown"), parts.map(({ place, loss }) =>
+      ({ place, weight: most > 0 ? Math.max(loss, 0) / most : 0 })));
+    button.hidden = true;
+    told.textContent = most > 0.01
+      ? `The stronger the colour, the more “${label}” loses where that part is hidden.`
+      : `“${label}” rests on no single part: hiding any of them changes next to nothing.`;
+  } catch (error) {
+    told.textContent = error.message;
+  }
+}
+
+const WEAKEST = 0.1; // parts that say less are left as they are
+
+function markCells(shown, parts) {
+  const frame = document.createElement("div"), picture = shown.querySelector("img");
+  frame.className = "marked";
+  picture.replaceWith(frame);
+  frame.append(picture);
+  for (const { place: [left, top, right, bottom], weight } of parts) {
+    const cell = document.createElement("span");
+    const sides = { left, top, width: right - left, height: bottom - top };
+    for (const [side, share] of Object.entries(sides)) cell.style[side] = `${100 * share}%`;
+    cell.style.opacity = weight < WEAKEST ? 0 : 0.65 * weight;
+    frame.append(cell);
+  }
+}
+
+function markSpans(shown, parts) {
+  const strip = document.createElement("div");
+  strip.className = "spans";
+  for (const { place: [from, to], weight } of parts) {
+    const span = document.createElement("span");
+    span.style.flexGrow = to - from;
+    span.style.opacity = Math.max(weight, 0.08);
+    span.title = `${from.toFixed(1)}–${to.toFixed(1)} s`;
+    strip.append(span);
+  }
+  shown.append(strip);
+}
+
+function markWords(shown, parts) {
+  // Places count whole characters, of which JavaScript takes some for two.
+  const quote = shown.querySelector("blockquote"), text = [...quote.textContent.trim()];
+  const piece = (from, to) => text.slice(from, to).join("");
+  const pieces = [];
+  let at = 0;
+  for (const { place: [from, to], weight } of parts) {
+    if (weight < WEAKEST || from < at || to > text.length) continue;
+    const word = document.createElement("mark");
+    word.textContent = piece(from, to);
+    word.style.setProperty("--weight", `${Math.round(55 * weight)}%`);
+    pieces.push(piece(at, from), word);
+    at = to;
+  }
+  quote.replaceChildren(...pieces, piece(at));
 }
 
 // --- what is asked about ------------------------------------------------------------------------
