@@ -28,6 +28,7 @@ PUBLIC = {
     "predict": object,
     "predict_pretrained": object,
     "preview": object,
+    "quantize": object,
     "rank": object,
 }
 

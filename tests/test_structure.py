@@ -20,7 +20,8 @@ SOURCE = ROOT / "src"
 # in it, unless a longer name has a row of its own; inside a row everything may import everything.
 # What has no row fails: a new folder states its arrows here first.
 CORE = ("errors", "storage", "progress", "recipe", "modalities", "data", "backbones", "tasks")
-VERBS = (*CORE, "evaluation", "transfer", "export", "model", "training", "robustness")
+MODELS = (*CORE, "evaluation", "transfer", "export", "model", "training")
+VERBS = (*MODELS, "robustness", "compression")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "storage": ("errors",),
@@ -42,6 +43,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "export": ("errors", "storage", "modalities", "data.paths", "backbones"),
     "training": (*CORE, "evaluation", "transfer", "export", "robustness.attacks"),
     "model": (*CORE, "evaluation", "transfer", "export"),
+    "compression": (*CORE, "evaluation", "transfer", "export", "training"),
     "verbs": VERBS,
     "serve": ("errors", "storage", "progress", "modalities", "data.paths", "backbones", "export"),
     "": (*VERBS, "verbs"),  # the public names

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from regraft.verbs.harden import harden
     from regraft.verbs.prepare import load
     from regraft.verbs.preview import preview
+    from regraft.verbs.quantize import quantize
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,7 @@ _PLACES = {
     "predict": "regraft.model.predict",
     "predict_pretrained": "regraft.model.predict",
     "preview": "regraft.verbs.preview",
+    "quantize": "regraft.verbs.quantize",
     "rank": "regraft.transfer.ranking",
 }
 
@@ -70,6 +72,7 @@ __all__ = [
     "predict",
     "predict_pretrained",
     "preview",
+    "quantize",
     "rank",
 ]
 

@@ -138,6 +138,8 @@ class CatalogRow:
     upstream_score  ImageNet-1k top-1 in per cent, as `score_from` tells; None: not stated
     classes         a key of CLASS_TABLES, or ``own``: `labels`, or numbers
     config          a file beside the weights that the architecture is read from
+    graph           the engine whose own graph the weights file holds in place of weights: such a
+                    network gives features by that engine, and is nothing that could be trained
     tokenizer       a file beside the weights that cuts texts into tokens, for networks of texts
     max_size        the largest size that the network reads; 0: there is no limit
     options         further arguments of the architecture (timm's ``model_args``); of a network of
@@ -164,6 +166,7 @@ class CatalogRow:
     max_size: int = 0
     check: Check | None = None
     config: str = ""
+    graph: str = ""
     tokenizer: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

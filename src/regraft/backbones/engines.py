@@ -31,10 +31,18 @@ import numpy as np
 from regraft.backbones.cache import cache_folder, locked
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.fronts import ANY
-from regraft.backbones.graphs import is_whole, make_graph, read_object
+from regraft.backbones.graphs import (
+    is_whole,
+    make_graph,
+    read_object,
+    refuse_outside,
+    unpack_graph,
+    write_onnx,
+    write_openvino,
+)
 from regraft.backbones.parity import PARITY, Vector, difference
 from regraft.backbones.readers import Example, reader
-from regraft.backbones.weights import fingerprint
+from regraft.backbones.weights import fingerprint, weight_file
 from regraft.errors import BackboneError, MissingExtra, RegraftError, StorageError, UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.storage import write_atomically
@@ -184,32 +192,6 @@ class ONNXEngine(OneByOne):
         return np.asarray(self._session.run(None, {"examples": example[None]})[0][0])
 
 
-def _write_openvino(network: "FrozenNetwork", folder: Path) -> None:
-    import openvino
-    import torch
-
-    # Tracing here, once and without checks, takes half the time that the converter takes for it.
-    traced = torch.jit.freeze(torch.jit.trace(network, (network.sample,), check_trace=False))
-    model = openvino.convert_model(traced, example_input=network.sample)
-    openvino.save_model(model, folder / "graph.xml", compress_to_fp16=False)
-
-
-def _write_onnx(network: "FrozenNetwork", folder: Path) -> None:
-    import torch
-
-    shape = enumerate(reader(network.spec).shape(network.spec), 1)
-    varying = [0, *(i for i, n in shape if n == ANY)]
-    torch.onnx.export(
-        network,
-        (network.sample,),
-        folder / "graph.onnx",
-        input_names=["examples"],
-        output_names=["features"],
-        dynamic_axes={"examples": varying, "features": [0]} if len(varying) > 1 else None,
-        dynamo=False,
-    )
-
-
 @dataclass(frozen=True)
 class EngineKind:
     """One row of ENGINES.
@@ -217,15 +199,19 @@ class EngineKind:
     needs   distributions that must be installed
     extra   that installs them
     file    name of the converted graph; empty: the engine runs the network itself
+    beside  names of files that belong to it
     write   network, folder → the graph in it
     open    graph, spec of its input, threads for an example → engine
+    check   raises BackboneError for a graph out of a bundle that reaches beyond its own files
     """
 
     needs: tuple[str, ...]
     extra: str
     file: str = ""
+    beside: tuple[str, ...] = ()
     write: Callable[["FrozenNetwork", Path], None] | None = None
     open: Callable[[Path, InputSpec, int | None], Engine] | None = None
+    check: Callable[[Path], None] = lambda graph: None
 
     def version(self) -> str | None:
         """Versions that decide the numbers; None where something is not installed."""
@@ -238,10 +224,11 @@ class EngineKind:
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(
     {
         "openvino": EngineKind(
-            ("openvino",), "openvino", "graph.xml", _write_openvino, OpenVINOEngine
+            ("openvino",), "openvino", "graph.xml", ("graph.bin",), write_openvino, OpenVINOEngine
         ),
         "onnxruntime": EngineKind(
-            ("onnxruntime", "onnx"), "onnx", "graph.onnx", _write_onnx, ONNXEngine
+            *(("onnxruntime", "onnx"), "onnx", "graph.onnx", ()),
+            *(write_onnx, ONNXEngine, refuse_outside),
         ),
         "torch": EngineKind(("torch",), "torch"),
     }
@@ -270,6 +257,10 @@ def open_engine(
     converted for the engine or the engine cannot open the graph.
     """
     kind = engine_kind(name)
+    if row.graph and row.graph != name:
+        raise BackboneError(
+            f"{row.name}: is a graph for {row.graph} and runs by no other engine, nor by {name}"
+        )
     if kind.open is None or kind.write is None:
         return TorchEngine(load(), threads=threads)
     folder = cache_folder("graphs") / _graph_key(name, row, spec)
@@ -277,9 +268,21 @@ def open_engine(
         with locked(folder):
             if not is_whole(folder):  # nobody else was faster
                 with _named(name, row, "convert the network"):
-                    make_graph(kind.write, load(), folder)
+                    make_graph(_writing(kind, row, load), folder)
     with _named(name, row, f"open the graph in {folder}"):
         return kind.open(folder / kind.file, spec, threads)
+
+
+def _writing(kind: EngineKind, row: CatalogRow, load: Load) -> Callable[[Path], None]:
+    """What puts the graph into a folder: out of its file, or by converting the network."""
+    write = kind.write
+    assert write is not None
+
+    def unpack(folder: Path) -> None:
+        unpack_graph(weight_file(row), (kind.file, *kind.beside), folder)
+        kind.check(folder / kind.file)
+
+    return unpack if row.graph else lambda folder: write(load(), folder)
 
 
 def engine_of(name: str, network: Any) -> Engine:

@@ -19,9 +19,10 @@ from regraft.backbones.engines import (
     engine_kind,
     open_engine,
 )
+from regraft.backbones.graphs import graph_widths
 from regraft.backbones.parity import Vector
 from regraft.backbones.readers import Example, Prepared, Read, reader
-from regraft.backbones.weights import fingerprint
+from regraft.backbones.weights import fingerprint, weight_file
 from regraft.modalities.spec import InputSpec
 from regraft.storage import write_atomically
 
@@ -62,6 +63,8 @@ class Extractor:
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """Columns of each block."""
+        if self.row.graph:
+            return graph_widths(weight_file(self.row))
         path = cache_folder("graphs") / f"{self.fingerprint[:32]}-widths.json"
         if (noted := _noted_widths(path)) is None:
             noted = self.network.block_widths
@@ -81,7 +84,8 @@ class Extractor:
         """Multiply-adds for an example; views count each."""
         from regraft.backbones.operations import multiply_adds
 
-        return multiply_adds(self.network) * len(self.spec.views)
+        noted = self.row.graph and round((self.row.gflops or 0.0) * 1e9 / 2)
+        return (noted or multiply_adds(self.network)) * len(self.spec.views)
 
     @cached_property
     def read(self) -> Read:

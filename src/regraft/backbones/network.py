@@ -312,6 +312,11 @@ def load_network(
     the network cannot read ``spec.size``.
     """
     spec = spec or row.spec
+    if row.graph:
+        raise BackboneError(
+            f"{row.name}: is a graph for {row.graph}, which gives answers and nothing to look into "
+            "or to train; for that use the model that it was made from"
+        )
     _refuse_size(row, spec.size)
     maker = source(row.source)
     for name in filter(None, [row.config, row.tokenizer]):

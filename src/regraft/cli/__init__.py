@@ -20,6 +20,7 @@ from regraft.cli import (
     harden,
     predict,
     preview,
+    quantize,
     rank,
     serve,
 )
@@ -42,6 +43,7 @@ for command in (
     preview.preview,
     evaluate.evaluate,
     harden.harden,
+    quantize.quantize,
     ensemble.ensemble,
     predict.predict,
     serve.serve,

@@ -1,10 +1,46 @@
-"""What the verbs Model → Model print: the table of both models, and where the new one is."""
+"""What the verbs Model → Model share: their options, the table of both models, the new bundle."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from regraft.cli.edge import Voice
+import typer
+
+from regraft.cli.edge import Reply, Voice
 from regraft.cli.tables import table
+from regraft.errors import UsageError
+
+ANY, BUNDLE = "any", (".regraft",)
+
+SmallModel = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A bundle that fit wrote: model.regraft")
+]
+
+
+SmallOut = Annotated[
+    Path,
+    typer.Option("--out", metavar="FILE", help="The bundle to write; ends in .regraft."),
+]
+MaxDrop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POINTS",
+        help="Of accuracy that may be lost, or nothing is written; any: whatever it loses. By "
+        "default 1.",
+    ),
+]
+
+
+def allowed(max_drop: str | None) -> dict[str, Any]:
+    """`--max-drop` as a setting; none where it was not given. Raises UsageError."""
+    if max_drop is None:
+        return {}
+    try:
+        return {"max_drop": None if max_drop == ANY else float(max_drop)}
+    except ValueError:
+        raise UsageError(
+            f"--max-drop: expected points such as 0.5, or {ANY}, got {max_drop!r}"
+        ) from None
 
 
 def show_before_after(voice: Voice, record: Mapping[str, Any]) -> None:
@@ -14,3 +50,12 @@ def show_before_after(voice: Voice, record: Mapping[str, Any]) -> None:
     voice.print(f"{record['verb']}: {record['told']}")
     voice.print(f"measured on {record['n']} examples {record['examples']}\n")
     voice.print(table(COLUMNS, table_rows(record), COLUMNS[1:]))
+
+
+def written(voice: Voice, model: Any, out: Path) -> Reply:
+    """Save the new model, and tell what has changed."""
+    record = model.record["before_after"]
+    model.save(out)
+    show_before_after(voice, record)
+    voice.print(f"written: {out}")
+    return Reply({"out": str(out), "before_after": record})

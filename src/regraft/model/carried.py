@@ -24,7 +24,7 @@ from regraft.backbones.engines import ENGINES
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.sources import SOURCES
 from regraft.backbones.weights import CARRIERS, fingerprint
-from regraft.errors import BackboneError, BundleError, UsageError
+from regraft.errors import BackboneError, BundleError, MissingExtra, UsageError
 from regraft.export.bundle import Bundle
 from regraft.modalities.spec import InputSpec
 from regraft.storage import write_atomically
@@ -67,12 +67,24 @@ def refusals(told: Mapping[str, Any], views: Sequence[str], inputs: Sequence[str
     if reserved := sorted(RESERVED_ARGS & set(row.get("options", {}))):
         yield f"row.options: {', '.join(reserved)} could load files"
     if row["source"] == "transformers" and family is not None and not row.get("config"):
-        yield from _wrong_options(row)
+        yield from () if row.get("graph") else _wrong_options(row)
+    yield from _wrong_graph(told)
     for where, spec in {"spec": told["spec"], "row.spec": row["spec"]}.items():
         yield from (f"{where}.{mistake}" for mistake in _wrong_spec(spec))
     for name in ("size_multiple", "min_size"):
         if row.get(name, 1) < 1:
             yield f"row.{name}: expected 1 or more, got {row[name]}"
+
+
+def _wrong_graph(told: Mapping[str, Any]) -> Iterator[str]:
+    """A graph runs by its own engine, at the size that it was made for."""
+    engine, row = told["row"].get("graph", ""), told["row"]
+    if not engine:
+        return
+    if engine != told["engine"] or engine not in ENGINES or ENGINES[engine].open is None:
+        yield f"row.graph: {engine!r:.60} is not the engine, or runs no graphs"
+    if told["spec"].get("size") != row["spec"].get("size"):
+        yield "row.graph: it was made for another size"
 
 
 def _wrong_options(row: Mapping[str, Any]) -> Iterator[str]:
@@ -106,6 +118,8 @@ def extractor_of(bundle: Bundle, index: int, told: Mapping[str, Any]) -> Extract
     """The network as told, which `refusals` has nothing against. Raises RegraftError."""
     engine = told["engine"]
     if ENGINES[engine].version() is None:
+        if told["row"].get("graph"):
+            raise MissingExtra(engine, ENGINES[engine].extra)
         engine = "torch"  # always there; a report names the engine that ran
     row = _own(told) or _carried(bundle, index, told["row"])
     return Extractor(row, InputSpec.from_dict(told["spec"]), engine)

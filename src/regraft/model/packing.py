@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from regraft.backbones.sources import SOURCES
 from regraft.backbones.weights import row_file, weight_file
-from regraft.errors import BundleError, RegraftError, UsageError
+from regraft.errors import BundleError, MissingExtra, RegraftError, UsageError
 from regraft.evaluation.before_after import ToldBeforeAfter
 from regraft.evaluation.operating import HELD_BACK, LEFT_OUT, Judged, OperatingPoint
 from regraft.export.bundle import Bundle
@@ -115,7 +115,7 @@ def unpack(bundle: Bundle) -> dict[str, Any]:
     _refuse(bundle, [*wrong_point(told), *_wrong_judged(judged, len(told["classes"]))])
     try:
         extractors = [extractor_of(bundle, i, b) for i, b in enumerate(told["backbones"])]
-    except BundleError:
+    except (BundleError, MissingExtra):
         raise
     except RegraftError as error:
         _refuse(bundle, [str(error)])

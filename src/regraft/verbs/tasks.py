@@ -31,6 +31,9 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "detection": ("regraft.verbs.detection.measure", "evaluate_detector"),
             }
         ),
+        "quantize": MappingProxyType(
+            {"classification": ("regraft.verbs.quantize", "quantize_classifier")}
+        ),
         "before and after": MappingProxyType(
             {"classification": ("regraft.verbs.before_after", "before_and_after_of_classes")}
         ),

@@ -87,6 +87,7 @@ def _window(recipe: Recipe, best: Rung) -> dict[str, str]:
 
 
 def network_told(one: Extractor) -> dict[str, Any]:
+    """What a record tells of a network."""
     row = one.row
     return {
         "name": row.name,

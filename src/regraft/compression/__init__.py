@@ -1,0 +1,1 @@
+"""Compression: the same network in whole numbers, or with fewer channels."""
