@@ -19,6 +19,7 @@ PUBLIC = {
     "catalog": object,
     "compare": object,
     "demo": object,
+    "distil": object,
     "doctor": object,
     "ensemble": object,
     "evaluate": object,

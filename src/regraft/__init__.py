@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from regraft.transfer.ranking import rank
     from regraft.verbs.compare import compare
     from regraft.verbs.demo import demo
+    from regraft.verbs.distil import distil
     from regraft.verbs.doctor import doctor
     from regraft.verbs.ensemble import ensemble
     from regraft.verbs.evaluate import evaluate
@@ -41,6 +42,7 @@ _PLACES = {
     "catalog": "regraft.backbones.catalog",
     "compare": "regraft.verbs.compare",
     "demo": "regraft.verbs.demo",
+    "distil": "regraft.verbs.distil",
     "doctor": "regraft.verbs.doctor",
     "ensemble": "regraft.verbs.ensemble",
     "evaluate": "regraft.verbs.evaluate",
@@ -63,6 +65,7 @@ __all__ = [
     "catalog",
     "compare",
     "demo",
+    "distil",
     "doctor",
     "ensemble",
     "evaluate",

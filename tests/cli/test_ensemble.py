@@ -30,7 +30,7 @@ def test_one_bundle_of_two(
         "report": str(page),
     }
     assert [one["name"] for one in found["members"]] == ["model.regraft", "unsure.regraft"]
-    assert found["gain"]["n"] > 0
+    assert found["before_after"]["verb"] == "ensemble"
     assert "unsure.regraft" in page.read_text(encoding="utf-8")
     assert fingerprint(photos) == before
     (picture, *_) = sorted(photos.rglob("*.png"))
@@ -44,7 +44,8 @@ def test_a_person_is_told_the_gain(
     out = tmp_path / "whole.regraft"
     done = shell.invoke("ensemble", bundle, other, "--data", photos, "--out", out)
     assert done.exit_code == 0, done.stderr
-    assert "against the best member" in done.stdout
+    assert "the best of them" in done.stdout
+    assert "multiply-adds of an example" in done.stdout
     assert "not tried: uniform-soup" in done.stdout
 
 

@@ -14,7 +14,7 @@ VERBS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 
 def test_the_verbs_are_all_there() -> None:
     first = ["fit", "doctor", "rank", "compare", "preview"]
-    more = ["evaluate", "harden", "quantize", "ensemble", "predict", "serve", "export"]
+    more = ["evaluate", "harden", "quantize", "ensemble", "distil", "predict", "serve", "export"]
     more += ["backbones", "demo"]
     assert list(VERBS) == [*first, *more]
 

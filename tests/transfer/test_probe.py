@@ -363,3 +363,22 @@ def test_chunks_that_change_between_passes_are_refused(later: int) -> None:
 
     with pytest.raises(DataError, match="30 rows the first time"):
         fit_head_streamed(chunks, classes=3, widths=WIDTHS)
+
+
+@pytest.mark.parametrize("rows", [40, 200])  # the dual and the primal
+def test_a_head_learns_targets_in_place_of_labels(rows: int) -> None:
+    """One-hot targets change nothing; others are what ridge regression makes of them."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(rows) % 3
+    features = rng.normal(size=(rows, 8)) + labels[:, None]
+    asked: dict[str, Any] = {"classes": 3, "widths": (3, 5)}
+    plain = fit_head(features, labels, **asked)
+    same = fit_head(features, labels, targets=np.eye(3)[labels], **asked)
+    assert np.array_equal(plain.left_out, same.left_out)
+    soft = rng.dirichlet((1, 1, 1), rows)
+    found = fit_head(features, labels, targets=soft, weigh=False, **asked)
+    shifted = fit_head(features, labels, targets=soft + 5.0, weigh=False, **asked)
+    assert found.error == pytest.approx(np.square(found.left_out - soft).mean())
+    assert abs(shifted.head.scores(features).mean() - found.head.scores(features).mean()) > 4
+    with pytest.raises(UsageError, match="targets: expected"):
+        fit_head(features, labels, targets=soft[:, :2], **asked)

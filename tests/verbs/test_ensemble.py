@@ -21,6 +21,7 @@ from regraft.verbs.fit import fit_and_report
 from regraft.verbs.fitted import Fitted
 from regraft.verbs.members import members
 
+QUICK: dict[str, Any] = {"resamples": 200, "timed": False}
 SETTINGS: dict[str, Any] = {"backbone": "efficientnet-lite0", "engine": "openvino"}
 
 
@@ -42,7 +43,7 @@ def small(photos: Path) -> Model:
 @pytest.fixture(scope="module")
 def whole(fitted: Fitted, small: Model, photos: Path) -> Fitted:
     """Both, with the classes of the second in another order."""
-    return regraft.ensemble([fitted.model, turned(small)], photos, method="average", resamples=200)
+    return regraft.ensemble([fitted.model, turned(small)], photos, method="average", **QUICK)
 
 
 def turned(model: Model, order: tuple[int, ...] = (2, 0, 1)) -> Model:
@@ -123,7 +124,7 @@ def test_members_that_learned_from_everything_leave_nothing(
     fitted: Fitted, small: Model, photos: Path
 ) -> None:
     shas = [short(sha) for sha in regraft.ensemble(
-        [fitted.model, small], photos, method="best", resamples=200
+        [fitted.model, small], photos, method="best", **QUICK
     ).data.table["sha256"]]  # fmt: skip
     all_of_it = replace(small, record={**small.record, "learned": shas})
     with pytest.raises(DataError, match=r"0 to measure on.*model 1 39, model 2 66"):
@@ -132,9 +133,9 @@ def test_members_that_learned_from_everything_leave_nothing(
 
 def test_new_examples_are_split(fitted: Fitted, small: Model, write_photos: Any, tmp_path: Path):
     new = write_photos(tmp_path / "new", {kind: range(200, 215) for kind in fitted.model.classes})
-    made = regraft.ensemble([fitted.model, small], new, resamples=200)
+    made = regraft.ensemble([fitted.model, small], new, **QUICK)
     assert len(made.data.validation) + len(made.data.test) == 45
-    assert len(made.data.test) == made.report.record["gain"]["n"]
+    assert len(made.data.test) == made.report.record["before_after"]["n"]
     assert not any(f.kind == "learned-from" for f in made.data.findings)
 
 
@@ -172,17 +173,18 @@ def test_the_report_shows_members_methods_and_the_gain(whole: Fitted) -> None:
     names = [row["name"] for row in record["tried"]]
     assert names[1:] == ["model 1", "model 2", "average"]
     assert [row["kept"] for row in record["tried"]] == [False, False, False, True]
-    gain, score = record["gain"], {row["name"]: row["score"]["value"] for row in record["tried"]}
-    best = score[gain["over"]]
-    assert gain["difference"] == pytest.approx(score["average"] - best)
-    assert gain["low"] <= gain["difference"] <= gain["high"]
+    beside = record["before_after"]
+    score = {row["name"]: row["score"]["value"] for row in record["tried"]}
+    best = next(name for name in names[1:3] if f"before: {name}," in beside["told"])
+    assert beside["lost"]["value"] == pytest.approx(score[best] - score["average"])
+    assert whole.model.record["before_after"]["lost"] == beside["lost"]
     assert "<h2" in whole.report.html()
 
 
 def test_shared_networks_stand_in_it_once(fitted: Fitted, photos: Path) -> None:
     model = fitted.model
     other = replace(model, temperature=model.temperature * 2)
-    made = regraft.ensemble([model, other], photos, method="average", resamples=200).model
+    made = regraft.ensemble([model, other], photos, method="average", **QUICK).model
     assert len(made.extractors) == 1
     assert made.head.scaling.widths == model.head.scaling.widths
 
@@ -210,7 +212,7 @@ def test_a_soup_is_one_network_of_the_mean_weights(
 ) -> None:
     from regraft.backbones.network import load_network
 
-    made = regraft.ensemble(tuned_pair, lesson, method="uniform-soup", resamples=200)
+    made = regraft.ensemble(tuned_pair, lesson, method="uniform-soup", **QUICK)
     (one,) = made.model.extractors
     states = [
         load_network(m.extractors[0].row).module.state_dict() for m in (*tuned_pair, made.model)
@@ -224,7 +226,7 @@ def test_a_soup_is_one_network_of_the_mean_weights(
 def test_between_a_tuned_network_and_its_start(
     tuned_pair: tuple[Model, Model], lesson: Path
 ) -> None:
-    made = regraft.ensemble(tuned_pair, lesson, method="wise", resamples=200)
+    made = regraft.ensemble(tuned_pair, lesson, method="wise", **QUICK)
     (row,) = [row for row in made.report.record["tried"] if row["kept"]]
     assert "of the way from the start to model" in row["detail"]
 

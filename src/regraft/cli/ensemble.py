@@ -1,15 +1,17 @@
 """regraft ensemble: models of the same classes → one model of them."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from regraft.cli import outputs
+from regraft.cli.before_after import show_before_after
 from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import (
     Group,
     Label,
+    MaxDrop,
     PathColumn,
     Root,
     Seed,
@@ -51,6 +53,7 @@ def ensemble(
             "network of averaged weights); by default chosen on examples that taught no member.",
         ),
     ] = None,
+    max_drop: MaxDrop = None,
     seed: Seed = None,
     label: Label = None,
     group: Group = None,
@@ -66,18 +69,13 @@ def ensemble(
     check_output("--report", report, (".html", ".json"))
     told = columns(label, group, path_column, text, split_column, root)
     fitted = regraft.ensemble(
-        models, data, **given(method=method, seed=seed, **told), progress=voice.progress
+        models,
+        data,
+        **given(method=method, max_drop=max_drop, seed=seed, **told),
+        progress=voice.progress,
     )
     paths = outputs.save_as(fitted, out, report)
     outputs.show(voice, fitted, paths)
-    _show_gain(voice, fitted.report.record)
+    voice.print("")
+    show_before_after(voice, fitted.report.record["before_after"])
     return Reply(outputs.made_document(fitted, paths))
-
-
-def _show_gain(voice: Voice, record: dict[str, Any]) -> None:
-    gain = record["gain"]
-    voice.print(
-        f"\nagainst the best member ({gain['over']}): {100 * gain['difference']:+.1f} points on "
-        f"{gain['n']} examples (95 % interval {100 * gain['low']:+.1f} to "
-        f"{100 * gain['high']:+.1f})"
-    )

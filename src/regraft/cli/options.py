@@ -121,6 +121,13 @@ Engine = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="What runs the network: openvino, onnxruntime or torch."),
 ]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        metavar="POINTS",
+        help="Points of accuracy that may be lost, such as 0.5; beyond it nothing is written.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(metavar="NUMBER", help="Of everything random.")]
 
 

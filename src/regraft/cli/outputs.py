@@ -100,7 +100,7 @@ def made_document(fitted: "Fitted", paths: Mapping[str, Path]) -> dict[str, Any]
         *("tried", "findings", "chosen", "leave_one_out", "held_back"),
         *("split", "timings", "training"),
         *("boxes_per_class", "box_errors", "box_confusion", "box_training"),
-        *("members", "gain", "taught"),
+        *("members", "before_after"),
     )
     files = {key: str(path) for key, path in paths.items()}
     figures = {"metrics": fitted.report.metrics} | {

@@ -202,10 +202,11 @@ RECORD: dict[str, type] = {
     ),
     "before_after": dict,
     **dict.fromkeys(("backbones", "learned", "judged_on", "tried", "reproduce"), list),
+    **dict.fromkeys(("only_chosen_by", "members"), list),
 }
 ITEMS: dict[str, type] = {
-    **dict.fromkeys(("backbones", "tried"), dict),
-    **dict.fromkeys(("learned", "judged_on", "reproduce"), str),
+    **dict.fromkeys(("backbones", "tried", "members"), dict),
+    **dict.fromkeys(("learned", "judged_on", "only_chosen_by", "reproduce"), str),
 }
 
 

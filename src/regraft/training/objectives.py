@@ -6,14 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from regraft.errors import UsageError
+from regraft.evaluation.calibration import softmax
 from regraft.modalities.augment import mixed
 from regraft.training.attacking import Attacking, Network, refuse_compared
 from regraft.training.examples import Batch
 from regraft.training.losses import loss_of
 from regraft.training.plan import Plan
+from regraft.training.teaching import Teaching
 
 if TYPE_CHECKING:
     from regraft.training.terms import Material
+
+
+TINY = 1e-9  # of a share
 
 
 class Objective(Protocol):
@@ -76,3 +82,52 @@ class Classes:
     ) -> Tensor:
         """On the examples as they are, or as the plan's attack changes them."""
         return self.attack.losses(network, bare, self.loss, examples, targets, progress)
+
+
+class Taught(Classes):
+    """Classes, with a teacher's softened answers beside the labels (Hinton et al. 2015).
+
+    The loss of an example is  share · L(outputs, label) + (1 - share) · T² · CE(outputs / T, q):
+    L is the loss that the plan names, q what the teacher says at the temperature T, and T² keeps
+    the gradients of both alike.
+
+    Raises UsageError where the plan attacks examples, or compares them with one another.
+    """
+
+    def __init__(self, plan: Plan, material: "Material", teaching: Teaching) -> None:
+        super().__init__(plan, material)
+        if self.attack.eps or self.compares:
+            what = f"attack: {plan.attack}" if self.attack.eps else f"loss: {plan.loss}"
+            raise UsageError(f"{what} cannot be learned from beside a teacher; leave it out")
+        self.temperature, self.see = teaching.temperature, teaching.see
+        soft = softmax(teaching.logits, teaching.temperature)
+        self.soft = torch.as_tensor(soft, dtype=torch.float32)
+        self.shares = torch.as_tensor(teaching.shares(), dtype=torch.float32)
+
+    def targets(
+        self, batch: Batch, device: torch.device, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Pixels, and side by side: labels, the teacher's answers, the share of the labels."""
+        hard = nn.functional.one_hot(self.labels[batch.places], self.classes).float()
+        share = self.shares[batch.places][:, None]
+        # What is mixed is linear in all of them, so that they are mixed at once.
+        whole = torch.cat([share * hard, (1 - share) * self.soft[batch.places], share], 1)
+        pixels, whole = mixed(
+            batch.pixels.to(device, non_blocking=True), whole.to(device), self.wanted, rng
+        )
+        if self.see is not None:
+            soft = (self.see(pixels) / self.temperature).softmax(1)
+            whole[:, self.classes : -1] = (1 - whole[:, -1:]) * soft
+        return pixels, whole
+
+    def losses(self, outputs: Tensor, targets: Tensor, *embeddings: Tensor) -> Tensor:
+        hard, soft, share = targets.split([self.classes, self.classes, 1], 1)
+        told = share.clamp(min=TINY)
+        own = self.loss(outputs, hard / told, *embeddings)
+        calm = (outputs.float() / self.temperature).log_softmax(1)
+        return share[:, 0] * own - self.temperature**2 * (soft * calm).sum(1)
+
+    def alone(
+        self, network: Network, bare: Network, examples: Tensor, targets: Tensor, progress: float
+    ) -> Tensor:
+        return self.losses(network(examples).float(), targets)

@@ -7,7 +7,7 @@ trained = run.training(execution=..., checkpoints=...).run()
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,9 +30,11 @@ from regraft.training.judging import Held
 from regraft.training.loop import Training
 from regraft.training.losses import class_weights
 from regraft.training.norms import estimate_norms
+from regraft.training.objectives import Taught
 from regraft.training.plan import Plan
 from regraft.training.start import begun, parts_that_learn
 from regraft.training.strategies import Strategy
+from regraft.training.teaching import Teaching
 from regraft.training.terms import Material
 from regraft.training.views import KeptViews
 from regraft.transfer.probe import Head
@@ -50,17 +52,20 @@ class Lesson:
 
     files, shas, labels  (n) of each
     classes              number of them
+    teaching             what a teacher says of them
     """
 
     files: Sequence[str]
     shas: Sequence[str]
     labels: Numbers
     classes: int
+    teaching: Teaching | None = None
 
     def some(self, place: Numbers) -> "Lesson":
         """Those at some places."""
         files, shas = ([column[int(i)] for i in place] for column in (self.files, self.shas))
-        return Lesson(files, shas, self.labels[place], self.classes)
+        taught = self.teaching and self.teaching.some(place)
+        return Lesson(files, shas, self.labels[place], self.classes, taught)
 
 
 class Pace(NamedTuple):
@@ -155,6 +160,9 @@ def ready(
     counts = torch.from_numpy(np.bincount(lesson.labels, minlength=lesson.classes))
     weights = None if plan.weights == "none" else class_weights(counts, plan.weights)
     material = Material(examples, lesson.labels, lesson.classes, weights)
+    if lesson.teaching is not None:
+        _refuse_unseen(wanted, lesson.teaching)
+        material = replace(material, objective=Taught(plan, material, lesson.teaching))
     NORMS[plan.norm](model, material, plan)
     return Ready(wanted, row, spec, model, plan, material)
 
@@ -170,6 +178,15 @@ def _refuse_attack(wanted: Strategy, spec: InputSpec, plan: Plan) -> None:
         )
     if spec.reads != "picture":
         raise UsageError(f"attack: it changes pixels, and this network reads a {spec.reads}")
+
+
+def _refuse_unseen(wanted: Strategy, teaching: Teaching) -> None:
+    """Raise UsageError where the teacher should see pictures that are not there."""
+    if teaching.see is not None and wanted.prefix:
+        raise UsageError(
+            f"consistent: {wanted.name} keeps activations of the shallow half, and the teacher "
+            "reads pictures; choose another strategy"
+        )
 
 
 def _as_they_are(model: Grafted, material: Material, plan: Plan) -> None:

@@ -131,7 +131,7 @@ def one_hot(labels: Integers, classes: int) -> Matrix:
     return np.eye(classes)[labels]
 
 
-Chunks = Callable[[], Iterable[tuple[Array, Integers]]]
+Chunks = Callable[[], Iterable[tuple[Any, ...]]]
 
 
 def fit_head(
@@ -144,6 +144,7 @@ def fit_head(
     seed: int = 0,
     lambdas: Array = LAMBDAS,
     weigh: bool = True,
+    targets: Matrix | None = None,
 ) -> HeadFit:
     """Fit the head on features in memory.
 
@@ -154,6 +155,7 @@ def fit_head(
     seed      of the rows that find the block weights
     lambdas   the λ to choose from, relative to the mean diagonal of the kernel
     weigh     choose block weights by leave-one-out; else all blocks count the same
+    targets   (n, c) what the head shall say of each row; None: 1 for its label and 0 for the others
 
     Raises UsageError if the shapes don't fit together, DataError for features that are no numbers.
     """
@@ -163,9 +165,10 @@ def fit_head(
     if len(labels) == 0:
         raise UsageError(NO_ROWS)
     together = _groups(groups, len(labels))
+    wanted = one_hot(labels, classes) if targets is None else _as_wanted(targets, labels, classes)
     if len(labels) > PRIMAL_ABOVE * features.shape[1]:
         return fit_head_streamed(
-            lambda: _slices(features, labels),
+            lambda: _slices(features, labels, wanted),
             classes=classes,
             widths=widths,
             groups=together,
@@ -174,13 +177,12 @@ def fit_head(
             weigh=weigh,
         )
     plain = BlockScaling.of(*mean_and_variance(features), widths)
-    targets = one_hot(labels, classes)
-    pool = Pool(seed).add(features, labels, targets, together)
+    pool = Pool(seed).add(features, labels, wanted, together)
     chosen = weigh_blocks(plain, Sample(*pool.rows()), seed, free=weigh)
     scaling = plain.weighted(chosen.weights)
     rows = scaling(features)
     guess = chosen.guess(len(labels))
-    best, _ = best_dual(rows, targets, np.asarray(lambdas), guess, members(together))
+    best, _ = best_dual(rows, wanted, np.asarray(lambdas), guess, members(together))
     head = Head(scaling, from_dual(rows, best.dual), tuple(map(float, chosen.weights)), best.lam)
     return HeadFit(head, best.left_out, best.error)
 
@@ -227,9 +229,18 @@ def _folded(head: Head, places: Sequence[Landmarks], white: Sequence[Matrix], d:
     return Head(scaling, coefficients, weights, head.lam, tuple(kernels))
 
 
-def _slices(features: Array, labels: Integers) -> Iterator[tuple[Array, Integers]]:
-    for start in range(0, len(labels), CHUNK):
-        yield features[start : start + CHUNK], labels[start : start + CHUNK]
+def _slices(*columns: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    for start in range(0, len(columns[0]), CHUNK):
+        yield tuple(column[start : start + CHUNK] for column in columns)
+
+
+def _as_wanted(targets: Matrix, labels: Integers, classes: int) -> Matrix:
+    if np.shape(targets) != (len(labels), classes) or not np.isfinite(targets).all():
+        raise UsageError(
+            f"targets: expected {len(labels)} rows of {classes} finite numbers, got shape "
+            f"{np.shape(targets)}"
+        )
+    return np.asarray(targets, np.float64)
 
 
 def _groups(groups: Integers | None, rows: int) -> Integers:
@@ -254,7 +265,7 @@ def fit_head_streamed(
     """Fit the head on features that do not fit into memory.
 
     chunks  called three times; each time yields (features (m, d), labels (m,)) of the same rows in
-            the same order, some thousand at a time
+            the same order, some thousand at a time; and targets (m, c) as in `fit_head`, if any
 
     The rest as in `fit_head`. Memory is that of some (d, d) matrices, a few chunks, 3,000 rows, the
     leave-one-out scores (n, c), the leverages (n, λ) and the rows that share a group; time is
@@ -264,14 +275,14 @@ def fit_head_streamed(
     moments, pool = _first_pass(chunks, classes, widths, seed)
     together = _groups(groups, moments.count)
     plain = BlockScaling.of(*moments.mean_and_variance(), widths)
-    features, labels, positions = pool.rows()
-    sample = Sample(features, labels, one_hot(labels, classes), together[positions])
+    features, labels, targets, positions = pool.rows()
+    sample = Sample(features, labels, targets, together[positions])
     weights = weigh_blocks(plain, sample, seed, free=weigh).weights
     scaling = plain.weighted(weights)
     spectrum = moments.spectrum(scaling.shift, scaling.factor)
     lam, left_out, error = left_out_scores(
         spectrum,
-        lambda: ((scaling(x), one_hot(y, classes)) for x, y in chunks()),
+        lambda: ((scaling(x), t) for x, _, t in _with_targets(chunks, classes)),
         np.asarray(lambdas),
         members(together),
         moments.count,
@@ -280,17 +291,25 @@ def fit_head_streamed(
     return HeadFit(head, left_out, error)
 
 
+def _with_targets(chunks: Chunks, classes: int) -> Iterator[tuple[Array, Integers, Matrix]]:
+    """Chunks with what the head shall say of each row."""
+    for features, labels, *given in chunks():
+        yield features, labels, given[0] if given else one_hot(labels, classes)
+
+
 def _first_pass(
     chunks: Chunks, classes: int, widths: Sequence[int], seed: int
 ) -> tuple[Moments, Pool]:
     """Sums over all rows, and the rows for the block weights."""
     moments, pool = Moments(np.zeros(sum(widths)), classes), Pool(seed)
-    for features, labels in chunks():
+    for features, labels, *given in chunks():
         _refuse_rows(features, labels, classes, widths, moments.count)
+        targets = given[0] if given else one_hot(labels, classes)
         if moments.count == 0 and len(labels):
             moments.origin = np.mean(features, 0, dtype=np.float64)
-        pool.add(features, labels, np.arange(moments.count, moments.count + len(labels)))
-        moments.add(features, one_hot(labels, classes))
+        numbers = np.arange(moments.count, moments.count + len(labels))
+        pool.add(features, labels, targets, numbers)
+        moments.add(features, targets)
     if moments.count == 0:
         raise UsageError(NO_ROWS)
     return moments, pool

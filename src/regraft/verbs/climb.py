@@ -218,9 +218,12 @@ class Climb:
         if best.judged.how == HELD_BACK:
             return best.judged.scores, fit_temperature(best.judged.scores, best.judged.labels)
         train = self.lessons.train
-        fit = self.lessons.head(best.features[train.place], best.seen.widths, best.lasts)
+        about = (best.seen.widths, best.lasts, best.taught)
+        fit = self.lessons.head(best.features[train.place], *about)
         scores = fit.head.scores(best.features[self.held.place])
-        return scores, fit_temperature(fit.left_out, train.labels)
+        learned = train if best.taught else train.untaught()
+        some = learned.judging
+        return scores, fit_temperature(fit.left_out[some], learned.labels[some])
 
 
 # What a strategy aims at → how its weights are chosen, and whether they stay alone.

@@ -143,7 +143,7 @@ class Telling:
         against = None
         if probe and wanted.name != "probe":
             gains = np.concatenate([1.0 * o.right - probe[o.seed].right for o in whole])
-            against = difference(gains, len(self.truth), self.recipe)
+            against = _difference(gains, len(self.truth), self.recipe)
         return {
             "name": wanted.name,
             "told": wanted.told,
@@ -221,7 +221,7 @@ def _option(name: str, value: Any) -> list[str]:
     return [option, text] if text else []
 
 
-def difference(gains: npt.NDArray[np.float64], measured: int, recipe: Recipe) -> dict[str, float]:
+def _difference(gains: npt.NDArray[np.float64], measured: int, recipe: Recipe) -> dict[str, float]:
     """Mean gain over the probe, with a 95 % interval over the measured examples."""
     each = gains.reshape(-1, measured).mean(0)
     rng = np.random.default_rng(recipe.seed)

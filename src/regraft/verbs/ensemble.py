@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,25 +21,40 @@ from regraft.data.dataset import Dataset, listed
 from regraft.data.findings import Finding
 from regraft.data.sources import load
 from regraft.errors import DataError, UsageError
+from regraft.evaluation.before_after import refuse_drop
 from regraft.evaluation.report import Report
 from regraft.modalities import modality
 from regraft.model.model import Model
 from regraft.progress import Progress, Quiet
 from regraft.recipe import Recipe
 from regraft.training.settings import unknown
+from regraft.verbs.before_after import before_and_after
 from regraft.verbs.bench import Bench, bench_of
-from regraft.verbs.compared import difference
 from regraft.verbs.evaluate import listed_as, measure, same_classes, short
 from regraft.verbs.fitted import Fitted
 from regraft.verbs.ladder import FEWEST_HELD
 from regraft.verbs.members import Member, members
 from regraft.verbs.pooling import METHODS, Tried, kept_of, tried
 from regraft.verbs.prepare import Prepared, prepare
-from regraft.verbs.rungs import Learning, Numbers, Rung, calibrated, positions, rows
+from regraft.verbs.rungs import Learning, Rung, calibrated, positions, rows
 from regraft.verbs.tasks import carried_out
 from regraft.verbs.told import LISTED, always_row, left_out, record, rung_rows, summary
 
 MEMBER = "member"
+# Of the record of the model, what its report shows too.
+SHOWN = (
+    *("tried", "timings", "chosen", "recipe", "reproduce", "backbones", "held_back"),
+    *("before_after", "members"),
+)
+
+
+class Wanted(NamedTuple):
+    """What is asked of an ensemble, and when it was begun, of time.perf_counter()."""
+
+    method: str | None
+    max_drop: float | None
+    timed: bool
+    begin: float
 
 
 def ensemble(
@@ -51,6 +66,8 @@ def ensemble(
     parts: Sequence[float] | None = None,
     coverage: float = 0.9,
     resamples: int = 1000,
+    max_drop: float | None = None,
+    timed: bool = True,
     progress: Progress | None = None,
     store: Store | None = None,
     **columns: Any,
@@ -63,11 +80,14 @@ def ensemble(
     method   a row of `verbs.pooling.METHODS`; None: the one with the least log-loss by
              cross-validation, or one with fewer networks that comes close
     seed, parts  of the split, where none is given; None: those of the first model
+    max_drop  points of accuracy that the whole may lose against the best member; None: any
+    timed    measure the latency of both too, which takes some seconds
     columns  of a manifest: label, group, path_column, text, split; and root
 
     Raises UsageError where the models do not belong together, DataError where too few examples are
-    left that taught none of them.
+    left that taught none of them, RegraftError where too much is lost.
     """
+    begin = time.perf_counter()
     found = members(models)
     if method is not None and method not in METHODS:
         raise UsageError(unknown("method", method, METHODS))
@@ -81,7 +101,8 @@ def ensemble(
     opened = store or Store()
     try:
         made = carried_out("ensemble", found[0].model.task)
-        run: Fitted = made(found, data, asked, method, opened, progress or Quiet())
+        wanted = Wanted(method, max_drop, timed, begin)
+        run: Fitted = made(found, data, asked, wanted, opened, progress or Quiet())
         return run
     finally:
         if store is None:
@@ -92,12 +113,11 @@ def ensemble_of_classifiers(
     found: Sequence[Member],
     data: Any,
     asked: Recipe,
-    method: str | None,
+    wanted: Wanted,
     store: Store,
     progress: Progress,
 ) -> Fitted:
     """`ensemble` of classifiers that were checked."""
-    begin = time.perf_counter()
     prepared = _prepared(found[0].model, data, asked, store, progress)
     parts = honest_parts(prepared, found)
     bench = bench_of(
@@ -110,12 +130,12 @@ def ensemble_of_classifiers(
         store=store,
         progress=progress,
     )
-    names, refused = _possible(bench, method)
+    names, refused = _possible(bench, wanted.method)
     ways = []
     for name in names:
         ways.append(tried(bench, name, METHODS))
         progress.say(f"{name}: log-loss {ways[-1].loss:.3f}, {ways[-1].accuracy:.1%} right")
-    return _finished(bench, parts, ways, refused, asked, time.perf_counter() - begin)
+    return _finished(bench, parts, ways, refused, asked, wanted)
 
 
 def _prepared(model: Model, data: Any, asked: Recipe, store: Store, progress: Progress) -> Prepared:
@@ -242,7 +262,7 @@ def _finished(
     ways: Sequence[Tried],
     refused: dict[str, str],
     asked: Recipe,
-    seconds: float,
+    wanted: Wanted,
 ) -> Fitted:
     kept = kept_of(ways)
     rungs = [*_members(bench), *(_told(way, way is kept, len(bench.labels)) for way in ways)]
@@ -261,11 +281,10 @@ def _finished(
     for row, one in zip(attempts, bench.members, strict=False):  # they come first
         row["name"] = one.name
     model.record["tried"] = [always_row(learning, place, bench.data, asked), *attempts]
-    model.record["gain"] = _gain(bench, best, rungs, place, asked)
-    model.record["timings"] = {"total": round(seconds, 3)}
-    shown = {"tried", "timings", "chosen", "recipe", "reproduce", "backbones", "held_back"}
-    shown |= {"gain", "members"}
-    own = {name: model.record[name] for name in shown if name in model.record}
+    model.record["before_after"] = _against_the_best(bench, model, kept, held, asked, wanted)
+    refuse_drop(model.record["before_after"])
+    model.record["timings"] = {"total": round(time.perf_counter() - wanted.begin, 3)}
+    own = {name: model.record[name] for name in SHOWN if name in model.record}
     split = {"split": {**measured["split"], **told["split"]}}
     findings = {"findings": [one.to_dict() for one in parts.whole.findings]}
     report = Report(measured | own | split | findings | {"left_out": left_out(parts.whole)})
@@ -305,8 +324,10 @@ def _of_members(bench: Bench, told: dict[str, Any]) -> dict[str, Any]:
         learned |= dict.fromkeys(one.model.record.get("learned", ()))
     names = " ".join(one.name for one in bench.members)
     notices = [n for one in bench.members if (n := one.model.record.get("notice"))]
+    taught = {sha for one in bench.members for sha in one.learned if not one.is_clean_of(sha)}
     return {
         "learned": [*learned][:LISTED],
+        "only_chosen_by": [sha for sha in told["judged_on"] if sha not in taught],
         "members": [
             {
                 "name": one.name,
@@ -320,19 +341,24 @@ def _of_members(bench: Bench, told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _gain(
-    bench: Bench, best: Rung, rungs: Sequence[Rung], place: Numbers, asked: Recipe
+def _against_the_best(
+    bench: Bench, model: Model, kept: Tried, held: Dataset, asked: Recipe, wanted: Wanted
 ) -> dict[str, Any]:
-    """How many more answers are right than those of the best member, which was chosen as the whole
-    was: paired, with a 95 % interval over the measured examples.
-    """
+    """The whole beside the best member, which was chosen on the same examples."""
     number = int(np.argmax(METHODS["best"].choose(bench, np.arange(len(bench.labels)))))
-    alone = rungs[number]
-    truth = bench.data.targets[place]
-    right = [one.head.scores(one.features[place]).argmax(1) == truth for one in (best, alone)]
-    gains = right[0].astype(float) - right[1]
-    return {
-        "over": bench.members[number].name,
-        "n": len(truth),
-        **difference(gains, len(truth), asked),
-    }
+    one = bench.members[number]
+    told = f"{kept.name} of {len(bench.members)} models ({kept.rung.detail}); before: {one.name}"
+    return before_and_after(
+        one.model,
+        model,
+        held,
+        verb="ensemble",
+        told=f"{told}, the best of them",
+        which="that taught no member",
+        max_drop=wanted.max_drop,
+        resamples=asked.resamples,
+        seed=asked.seed,
+        timed=wanted.timed,
+        store=bench.store,
+        progress=bench.progress,
+    )

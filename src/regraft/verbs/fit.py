@@ -56,6 +56,7 @@ from regraft.verbs.rungs import (
 from regraft.verbs.settings import refuse_wrong_settings
 from regraft.verbs.shown import illustrated, label_suspects
 from regraft.verbs.tasks import carried_out
+from regraft.verbs.teacher import Teacher
 from regraft.verbs.told import how_trained, left_out, record, summary, tried
 
 GLANCED_AT = 48  # files whose size tells which input to begin with
@@ -122,11 +123,15 @@ def fit_classifier(
     store: Store | None = None,
     run: str | Path | None = None,
     resume: bool = False,
+    teacher: Teacher | None = None,
 ) -> Fitted:
-    """`fit_and_report` where examples have classes."""
+    """`fit_and_report` where examples have classes.
+
+    teacher  from whose answers is learned too; what it brings along has no labels
+    """
     opened = store or Store()
     try:
-        begun = _Run(asked, opened, progress or Quiet())
+        begun = _Run(asked, opened, progress or Quiet(), teacher)
         networks_to_try = begun.obeyed(data)
         with kept_folder(run if perhaps(asked) else None, resume) as begun.folder:
             return begun.run(networks_to_try)
@@ -142,6 +147,7 @@ class _Run:
     recipe: Recipe
     store: Store
     progress: Progress
+    teacher: Teacher | None = None
     folder: Path | None = None
     started: float = field(default_factory=time.monotonic)
     chosen: dict[str, str] = field(default_factory=dict)
@@ -164,10 +170,11 @@ class _Run:
         seen = self._pass(first)
         prepared = self._prepare(seen)
         kept = positions(self.dataset, prepared.dataset)
-        learning = Learning.of(prepared)
-        first, seen = self._better_input(first, seen, kept, learning)
+        learning = self._learning(prepared)
+        plain = learning.untaught()
+        first, seen = self._better_input(first, seen, kept, plain)
         spent = self.timings["features"]
-        rungs = [self._climb((first,), rows(seen, kept), learning, spent)]
+        rungs = [self._climb((first,), rows(seen, kept), plain, spent)]
         for row in networks_to_try[1:]:
             wanted = beside(row, first, self.recipe, self.sizes)
             if self.recipe.backbone or self.forecast.affords(row, wanted, TO_OPEN):
@@ -176,12 +183,15 @@ class _Run:
         if len(rungs) > 1:
             asked = (rungs, learning, self.recipe.seed, self.store)
             rungs.append(self._timed("head", side_by_side, *asked))
-        rungs += self._wide(best_probe(rungs)[0], learning)
+        if self.teacher is not None:
+            rungs.append(self._climb((first,), rows(seen, kept), learning, 0.0))
+        own = learning if best_probe(rungs)[0].taught else plain
+        rungs += self._wide(best_probe(rungs)[0], own)
         about = (prepared.dataset.classes, self.kind, self.recipe.seed, self.store)
-        rungs += self._timed("head", with_names, best_probe(rungs)[0], learning, *about)
+        rungs += self._timed("head", with_names, best_probe(rungs)[0], own, *about)
         probe, rungs = best_probe(rungs)
         best, more = self._train(prepared, learning, probe, rungs)
-        return self._finish(prepared, learning, [*rungs, *more], probe, best)
+        return self._finish(prepared, learning, plain, [*rungs, *more], probe, best)
 
     def _list(self, source: Any) -> None:
         """The dataset as it is named on disk; no file is opened yet."""
@@ -192,6 +202,8 @@ class _Run:
         )
         check_learnable(self.dataset)
         self.kind = modality(self.dataset.modality)
+        if self.teacher is not None:
+            self.dataset = self.teacher.joined(self.dataset)
 
     def _read(self) -> None:
         """The files and their SHA-256."""
@@ -244,6 +256,14 @@ class _Run:
             shares = " / ".join(f"{p:.0%}" for p in prepared.dataset.split_record["fractions"])
             self.chosen["split"] = f"{shares}, stratified: no split was given"
         return prepared
+
+    def _learning(self, prepared: Prepared) -> Learning:
+        """What is learned from, with what a teacher says of it."""
+        learning = Learning.of(prepared)
+        if self.teacher is None:
+            return learning
+        given = (prepared, learning, self.store, self.progress)
+        return self._timed("teacher", self.teacher.taught, *given)
 
     def _better_input(
         self, first: Extractor, seen: Pass, kept: Numbers, learning: Learning
@@ -320,21 +340,23 @@ class _Run:
         self,
         prepared: Prepared,
         learning: Learning,
+        plain: Learning,
         rungs: list[Rung],
         probe: Rung,
         best: Rung,
     ) -> Fitted:
-        data = self._with_suspects(prepared.dataset, learning, probe)
+        data = self._with_suspects(prepared.dataset, probe)
         model = self._timed("calibrating", calibrated, best, data, learning, self.recipe)
         model.record.update(record(self.recipe, self.chosen, data, learning, best))
         model.record.update({"training": self.training} if self.training else {})
-        report = self._timed("measuring", self._measure, model, data, learning, rungs, best)
+        report = self._timed("measuring", self._measure, model, data, plain, rungs, best)
         return Fitted(model, data, report)
 
-    def _with_suspects(self, data: Dataset, learning: Learning, probe: Rung) -> Dataset:
+    def _with_suspects(self, data: Dataset, probe: Rung) -> Dataset:
         """With findings on labels that leave-one-out doubts: it costs nothing more."""
-        names = [data.table["id"][int(i)] for i in learning.place]
-        doubted = label_suspects(probe.judged.scores, learning.labels, names, data.classes)
+        judged = probe.judged
+        names = [data.table["id"][int(i)] for i in judged.place]
+        doubted = label_suspects(judged.scores, judged.labels, names, data.classes)
         return replace(data, findings=(*data.findings, *doubted))
 
     def _measure(

@@ -50,12 +50,27 @@ class Ground:
         """
         asked = {k: v for k, v in self.recipe.to_dict().items() if k not in ("budget", "source")}
         learned = sorted(self.shas[int(i)] for i in self.learning.place)
-        text = json.dumps([asked, self.single.extractors[0].fingerprint, learned], sort_keys=True)
+        taught = [] if self.learning.teaching is None else [self.learning.teaching.key]
+        network = self.single.extractors[0].fingerprint
+        text = json.dumps([asked, network, learned, *taught], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def divided(learning: Learning, seed: int) -> tuple[Numbers, Numbers]:
     """Rows to train on and rows to hold back: stratified, groups kept together.
+
+    Only rows that can be judged by are held back; others that belong to these are neither.
+    """
+    judging = learning.judging
+    own = learning.some(judging)
+    train, held = _divided(own, seed)
+    more = np.setdiff1d(np.arange(len(learning.labels)), judging)
+    free = more[~np.isin(learning.groups[more], own.groups[held])]
+    return np.sort(np.append(judging[train], free)), judging[held]
+
+
+def _divided(learning: Learning, seed: int) -> tuple[Numbers, Numbers]:
+    """`divided` where every row has a label of its own.
 
     A tenth is held back of 1,000 or more, a fifth of 200 or more, else a quarter. A class with
     nothing to train on gets its rows back, with their groups.

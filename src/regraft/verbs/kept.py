@@ -27,16 +27,18 @@ def kept_head(
     seed: int,
     weigh: bool = True,
     lasts: Sequence[int] = (),
+    targets: Any = None,
 ) -> HeadFit:
     """As `fit_head`, or with `lasts` as `fit_wide_head`; from the store where the very same was
     solved before.
     """
     settings = [classes, list(widths), seed, weigh, list(lasts)]
-    key = _key(features, labels, groups, settings=settings)
+    given = () if targets is None else (targets,)
+    key = _key(features, labels, groups, *given, settings=settings)
     if known := store.blobs(SPACE, [key]):
         return _from_bytes(known[key])
     asked: dict[str, Any] = {"classes": classes, "widths": widths, "groups": groups}
-    asked |= {"seed": seed}
+    asked |= {"seed": seed, "targets": targets}
     if lasts:
         found = fit_wide_head(features, labels, lasts=lasts, **asked)
     else:

@@ -80,17 +80,29 @@ class Lessons:
         seen = self.seen(self.at(size), self.train.place)
         return self.head(features_of(seen), seen.widths)
 
-    def head(self, features: Any, widths: Sequence[int], lasts: tuple[int, ...] = ()) -> HeadFit:
-        """The closed-form head on features (n, d) of the examples to train on; see `Rung`."""
+    def head(
+        self,
+        features: Any,
+        widths: Sequence[int],
+        lasts: tuple[int, ...] = (),
+        taught: bool = True,
+    ) -> HeadFit:
+        """The closed-form head on features (n, d) of the examples to train on; see `Rung`.
+
+        taught  from the teacher too, where there is one
+        """
+        rows = np.arange(len(self.train.labels)) if taught else self.train.known
+        train = self.train if taught else self.train.untaught()
         return kept_head(
             self.ground.store,
-            features,
-            self.train.labels,
-            classes=self.train.classes,
+            features[rows],
+            train.labels,
+            classes=train.classes,
             widths=widths,
-            groups=self.train.groups,
+            groups=train.groups,
             seed=self.ground.recipe.seed,
             lasts=lasts,
+            targets=train.targets,
         )
 
     def seen(self, one: Extractor, place: Numbers) -> Pass:
@@ -103,7 +115,8 @@ class Lessons:
         """Files and labels of some examples."""
         from regraft.training.tuning import Lesson
 
-        return Lesson(*self._of(learning.place), learning.labels, learning.classes)
+        about = (*self._of(learning.place), learning.labels, learning.classes)
+        return Lesson(*about, learning.teaching)
 
     def _of(self, place: Numbers) -> tuple[list[str], list[str]]:
         whole = self.ground.files, self.ground.shas

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from regraft.data.dataset import listed
 from regraft.errors import RegraftError, UsageError
-from regraft.evaluation.operating import LEFT_OUT, Judged
+from regraft.evaluation.operating import HELD_BACK, LEFT_OUT, Judged
 from regraft.model.model import Model
 from regraft.model.opening import opened
 from regraft.transfer.stacking import reordered
@@ -62,6 +62,22 @@ class Member:
         """Whether its answer to an example, by short hash, can be had as if it were new."""
         return sha not in self.learned or sha in self.judged
 
+    @cached_property
+    def clean(self) -> frozenset[str]:
+        """Of what it was judged by, what has taught neither its weights nor its head in the end.
+
+        A single network that was trained has never seen what was held back from it; a frozen one's
+        head, and a mix of the two, have learned from that too after all.
+        """
+        record, kept = self.model.record, self.model.judged
+        alone = len(self.model.extractors) == 1 and not record.get("members")
+        held = kept is not None and kept.how == HELD_BACK and alone
+        return frozenset([*record.get("only_chosen_by", ()), *(self.judged if held else ())])
+
+    def is_clean_of(self, sha: str) -> bool:
+        """Whether an example, by short hash, has taught nothing in it."""
+        return sha not in self.learned or sha in self.clean
+
     def logits(self, features: npt.NDArray[np.floating]) -> Logits:
         """(n, d) raw features by its own networks → (n, c) calibrated logits."""
         return self.model.head.scores(features) / self.model.temperature
@@ -84,6 +100,14 @@ def members(models: Sequence[Any]) -> list[Member]:
     return [replace(one, model=_in_order(one.model, classes)) for one in found]
 
 
+def single(model: Any) -> Member:
+    """A model, or the path of its bundle, by itself. Raises UsageError."""
+    found, mistakes = _opened([model])
+    if mistakes:
+        raise UsageError(*mistakes)
+    return found[0]
+
+
 def _opened(models: Sequence[Any]) -> tuple[list[Member], list[str]]:
     """All that can be opened, and what is wrong with the others."""
     found: list[Member] = []
@@ -95,7 +119,7 @@ def _opened(models: Sequence[Any]) -> tuple[list[Member], list[str]]:
             mistakes += [str(error)]
             continue
         if not isinstance(model, Model):
-            mistakes.append(f"{name}: is for {model.task}; only classifiers stand side by side")
+            mistakes.append(f"{name}: is for {model.task}; only classifiers can be members")
         elif not model.extractors:
             mistakes.append(f"{name}: is an export, without its networks; give its bundle")
         else:

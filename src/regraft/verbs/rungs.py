@@ -18,6 +18,7 @@ from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.model.model import Model
 from regraft.recipe import Recipe
+from regraft.training.teaching import Teaching
 from regraft.transfer.novelty import Novelty
 from regraft.transfer.probe import Head, one_hot
 from regraft.verbs.kept import kept_head
@@ -63,6 +64,7 @@ class Rung:
     detail   plain words
     why      it was kept or not
     lasts    numbers of the blocks that the head compares with landmarks; none: it is linear
+    taught   whether the head learned from a teacher
     """
 
     kind: str
@@ -75,6 +77,7 @@ class Rung:
     lasts: tuple[int, ...] = ()
     detail: str = ""
     why: str = ""
+    taught: bool = False
 
     @property
     def name(self) -> str:
@@ -112,12 +115,15 @@ class Learning:
     place   (n,) where the learning examples stand in the dataset
     labels  (n,) their class numbers
     groups  (n,) equal numbers are left out together
+    teaching  what a teacher says of them; of those without a label of their own, `labels` are the
+              teacher's, and nothing is judged by them
     """
 
     place: Numbers
     labels: Numbers
     groups: Numbers
     classes: int
+    teaching: Teaching | None = None
 
     @classmethod
     def of(cls, prepared: Prepared) -> "Learning":
@@ -129,7 +135,36 @@ class Learning:
 
     def some(self, rows: Numbers) -> "Learning":
         """Some of the rows."""
-        return Learning(self.place[rows], self.labels[rows], self.groups[rows], self.classes)
+        taught = None if self.teaching is None else self.teaching.some(rows)
+        return Learning(
+            self.place[rows], self.labels[rows], self.groups[rows], self.classes, taught
+        )
+
+    @property
+    def known(self) -> Numbers:
+        """Rows that have a label of their own."""
+        every = np.arange(len(self.labels))
+        return every if self.teaching is None else every[self.teaching.known]
+
+    @property
+    def judging(self) -> Numbers:
+        """Rows that can be judged by."""
+        every = np.arange(len(self.labels))
+        return every if self.teaching is None else every[self.teaching.clean]
+
+    @property
+    def targets(self) -> npt.NDArray[np.float64] | None:
+        """(n, c) what a head learns; None: the labels."""
+        if self.teaching is None or self.teaching.hard == 1:
+            return None
+        return self.teaching.targets(self.labels)
+
+    def untaught(self) -> "Learning":
+        """The examples with a label of their own, which alone counts; judged by the same ones."""
+        if self.teaching is None:
+            return self
+        own = self.some(self.known)
+        return replace(own, teaching=own.teaching and replace(own.teaching, hard=1.0))
 
 
 def climb(
@@ -149,10 +184,12 @@ def climb(
     """
     start, own = time.perf_counter(), learning.labels
     learned, labels, groups = features_of(seen)[learning.place], own, learning.groups
+    targets, judging = learning.targets, learning.judging
     if names is not None:
         every = np.arange(learning.classes)
         learned, labels = np.vstack([learned, names]), np.concatenate([own, every])
         groups = np.concatenate([groups, every + 1 + groups.max()])
+        targets = None if targets is None else np.vstack([targets, one_hot(every, len(every))])
     fit = kept_head(
         store,
         learned,
@@ -162,11 +199,12 @@ def climb(
         groups=groups,
         seed=seed,
         lasts=lasts,
+        targets=targets,
     )
     left_out, error = fit.left_out, fit.error
-    if names is not None:  # they are learned from, and not judged on
-        left_out = left_out[: len(own)]
-        error = float(np.square(left_out - one_hot(own, learning.classes)).mean())
+    if targets is not None or len(left_out) != len(judging):  # by labels that can be judged by
+        left_out = left_out[: len(own)][judging]
+        error = float(np.square(left_out - one_hot(own[judging], learning.classes)).mean())
     spec = extractors[0].spec
     views = "" if len(spec.views) == 1 else f", {len(spec.views)} views"
     return Rung(
@@ -174,12 +212,14 @@ def climb(
         extractors=extractors,
         seen=seen,
         head=fit.head,
-        judged=Judged(LEFT_OUT, learning.place, own, left_out),
+        judged=Judged(LEFT_OUT, learning.place[judging], own[judging], left_out),
         seconds=spent + time.perf_counter() - start,
         error=error,
         detail=f"{spec.told}{views}, all blocks, closed-form {'wide ' if lasts else ''}head"
-        + ("" if names is None else ", names of the classes as examples"),
+        + ("" if names is None else ", names of the classes as examples")
+        + ("" if targets is None else f", taught, on {len(own):,} examples"),
         lasts=lasts,
+        taught=targets is not None,
     )
 
 

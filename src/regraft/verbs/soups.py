@@ -13,7 +13,6 @@ import numpy as np
 from regraft.backbones.catalog import CatalogRow, available, find
 from regraft.backbones.extractor import Extractor
 from regraft.errors import RegraftError
-from regraft.evaluation.operating import HELD_BACK
 from regraft.transfer.probe import Head
 from regraft.transfer.selection import greedy_soup, loss_of
 from regraft.transfer.stacking import stacked
@@ -64,16 +63,8 @@ def _same_networks(one: Member, other: Member) -> bool:
 
 
 def _is_clean(one: Member, bench: Bench) -> bool:
-    """Whether neither weights nor head of a member saw the examples to choose by.
-
-    A single network that was trained has never seen what was held back from it; a frozen one's
-    head, and a mix of the two, have learned from all examples in the end.
-    """
-    kept = one.model.judged
-    if kept is not None and kept.how == HELD_BACK and len(one.model.extractors) == 1:
-        return True
-    shas = (short(bench.seen.shas[int(i)]) for i in bench.choose)
-    return not any(sha in one.learned for sha in shas)
+    """Whether neither weights nor head of a member saw the examples to choose by."""
+    return all(one.is_clean_of(short(bench.seen.shas[int(i)])) for i in bench.choose)
 
 
 def _uniform(bench: Bench, place: Numbers) -> Subset:

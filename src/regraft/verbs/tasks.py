@@ -22,6 +22,7 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "detection": ("regraft.verbs.detection.fit", "fit_detector"),
             }
         ),
+        "distil": MappingProxyType({"classification": ("regraft.verbs.fit", "fit_classifier")}),
         "ensemble": MappingProxyType(
             {"classification": ("regraft.verbs.ensemble", "ensemble_of_classifiers")}
         ),

@@ -159,7 +159,7 @@ def _baseline_row(baseline: Baseline, seconds: float, score: dict[str, Any]) -> 
 
 def _rung_row(rung: Rung, kept: bool, score: dict[str, Any]) -> dict[str, Any]:
     return {
-        "name": rung.kind,
+        "name": f"{rung.kind}, taught" if rung.taught else rung.kind,
         "kind": rung.kind,
         "backbone": rung.name,
         "detail": rung.detail,
