@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,17 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_CACHE_HOME"] = cache.name
     os.environ.pop("REGRAFT_CACHE", None)  # would name the user's again
     config.add_cleanup(cache.cleanup)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _brief_latencies() -> Iterator[None]:
+    """What answers take is timed on few of them: beside other processes threads crawl."""
+    from regraft.verbs import latency
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("WARM", 1), ("FEWEST", 4), ("SECONDS", 0.1)):
+            patch.setattr(latency, name, value)
+        yield
 
 
 # Pictures that a small network tells apart, and a model of them -----------------------------------
