@@ -68,6 +68,8 @@ def test_what_has_no_label_is_learned_from(student: Fitted, fitted: Fitted) -> N
     learned = len(fitted.model.record["learned"])
     assert f"taught, on {learned + 12} examples" in rows["probe, taught"]["detail"]
     assert len(student.model.record["learned"]) == learned + 12
+    assert student.model.record["leave_one_out"]["learned"] == learned + 12
+    assert f"learned from {learned + 12}" in student.report.html()
     kept = student.model.judged
     assert kept is not None
     assert kept.how == LEFT_OUT

@@ -51,6 +51,13 @@ Hard = Annotated[
     float | None,
     typer.Option(metavar="SHARE", help="Of the label beside the teacher; by default 0.3."),
 ]
+Run = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Keep checkpoints and the log of training here."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the training that was interrupted in --run.")
+]
 Consistent = Annotated[
     bool,
     typer.Option(
@@ -82,6 +89,8 @@ def distil(
     text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
+    run: Run = None,
+    resume: Resume = False,
     **training: Any,
 ) -> Reply:
     """Teach a small network what a large model, or an ensemble, knows."""
@@ -103,6 +112,8 @@ def distil(
         network=network,
         unlabelled=unlabelled,
         consistent=consistent,
+        run=run,
+        resume=resume,
         progress=voice.progress,
         **given(**how, **told, **training),
     )

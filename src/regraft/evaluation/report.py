@@ -66,7 +66,8 @@ class Report:
         temperature    what the scores were divided by
         conformal      target, coverage (interval), mean_size, threshold (None: every class is in
                        every set)
-        leave_one_out  accuracy and n, on the training examples
+        leave_one_out  accuracy and n, on the training examples; learned: how many these are where
+                       only some of them judge
         tried          [{name, kind (baseline, probe, ensemble …), strategy, backbone, detail, score
                        (interval of the accuracy), held_score (interval, on the examples held back
                        for choosing), loo, seconds, kept, why}] in the order of the attempts; the

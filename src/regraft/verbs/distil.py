@@ -22,6 +22,7 @@ from regraft.verbs.fitted import Fitted
 from regraft.verbs.members import single
 from regraft.verbs.tasks import carried_out
 from regraft.verbs.teacher import Teacher
+from regraft.verbs.told import LISTED
 from regraft.verbs.unseen import divided_for
 
 BUDGET = 300.0  # seconds, by default
@@ -120,7 +121,7 @@ def _compared(
     )
     refuse_drop(found)
     learned = dict.fromkeys([*student.record["learned"], *teacher.member.learned])
-    student.record.update({"before_after": found, "learned": [*learned]})
+    student.record.update({"before_after": found, "learned": [*learned][:LISTED]})
     student.record["reproduce"] = [_command(teacher, asked)]
     more = {name: student.record[name] for name in ("before_after", "reproduce")}
     return fitted._replace(report=Report(fitted.report.record | more))

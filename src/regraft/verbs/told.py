@@ -49,10 +49,17 @@ def record(
         "judged_on": judged_on(best),
         "backbones": [network_told(one) for one in best.extractors],
         "head": {"lambda": best.head.lam, "block_weights": list(best.head.weights)},
-        JUDGED[best.judged.how]: {"accuracy": best.judged.accuracy, "n": len(best.judged.labels)},
+        JUDGED[best.judged.how]: _judged(best, learning),
         "reproduce": ["regraft fit --recipe recipe.toml"],
         **({"notice": told} if (told := notice_of(best.seen)) else {}),
     }
+
+
+def _judged(best: Rung, learning: Learning) -> dict[str, Any]:
+    """How good it was on what judged it, and how much it learned from where that is more."""
+    n, learned = len(best.judged.labels), len(learning.place)
+    found: dict[str, Any] = {"accuracy": best.judged.accuracy, "n": n}
+    return found | ({"learned": learned} if learned > n and best.taught else {})
 
 
 def judged_on(rung: Rung) -> list[str]:
