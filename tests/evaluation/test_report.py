@@ -74,9 +74,25 @@ BOXES: Record = {
 }
 
 
+INTERVAL = {"value": 0.9, "low": 0.88, "high": 0.92}
+STANDING: Record = {
+    **{"score": INTERVAL, "ece": INTERVAL, "bytes": 4_000_000, "macs": 10**9},
+    "latency": [{"threads": 1, "p50": 0.01, "p95": 0.02, "networks": 0.008, "n": 50}],
+    "networks": ["net, 64 px, by torch"],
+}
+BESIDE: Record = {
+    "before_after": {
+        **{"verb": "distil", "told": "taught by large.regraft", "metric": "accuracy"},
+        **{"title": "Accuracy", "n": 200, "examples": "that taught neither", "max_drop": None},
+        **{"before": STANDING, "after": STANDING},
+        "lost": {"value": 0.0, "low": -0.01, "high": 0.01},
+    }
+}
+
+
 @pytest.fixture(scope="module")
 def full(make_record: MakeRecord) -> Record:
-    return make_record() | BOXES | FURTHER
+    return make_record() | BOXES | FURTHER | BESIDE
 
 
 @pytest.fixture
