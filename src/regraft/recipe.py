@@ -27,7 +27,7 @@ TRAINING_TEXTS = (
 )
 TEXTS = (
     *("source", "root", "label", "path_column", "text", "group", "split", "engine"),
-    *("at", "positive", "modality"),
+    *("at", "positive", "modality", "task"),
     *TRAINING_TEXTS,
 )
 LISTS = ("backbone", "views", "licence", "strategy", "log")
@@ -80,6 +80,7 @@ class Recipe:
     at           operating point, such as ``sensitivity>=0.95``; None: the most probable class
     window       of medical and 16-bit pictures: which values become black and white, ``file``,
                  ``percentile``, ``full`` or a centre and a width, ``40,400``; None: file
+    task         ``transcribe``: recordings are written down; None: what the source tells
     modality     kind of data, such as ``volume``; None: that of most files, by their endings
     patients     ``shared``: a given split may tear a patient's medical files apart; None: refused
     positive     class that the operating point and the decision curve are about; None: of two
@@ -131,6 +132,7 @@ class Recipe:
     resamples: int = 1000
     window: str | None = None
     modality: str | None = None
+    task: str | None = None
     patients: str | None = None
     at: str | None = None
     positive: str | None = None

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from regraft.data.dataset import Dataset
-from regraft.data.sources import EXTENSIONS, SOURCES, Source, check_learnable, load, registered
+from regraft.data.learnable import check_learnable
+from regraft.data.sources import EXTENSIONS, SOURCES, Source, load, registered
 from regraft.errors import DataError, RegraftError, UsageError
 
 

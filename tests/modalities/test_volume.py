@@ -4,6 +4,7 @@ import gzip
 import io
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -312,9 +313,13 @@ def test_what_is_kept_for_training_gives_the_same_pictures() -> None:
         )
     seen = {
         MODALITY.augment(
-            kept, spec, MODALITY.augmentations("flip"), np.random.default_rng(k)
+            kept,
+            replace(spec, views=(view,)),
+            MODALITY.augmentations("flip"),
+            np.random.default_rng(k),
         ).tobytes()
         for k in range(20)
+        for view in spec.views
     }
     assert len(seen) == 4  # two views, each as it is and mirrored
 

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -88,6 +89,11 @@ def _mean_of_sound(x: Tensor, prefix: int) -> Tensor:
     return x.mean(1)
 
 
+def _moments(x: Tensor, prefix: int) -> Tensor:
+    """(n, moments, d) → (n, d, moments): every moment counts by itself."""
+    return x.transpose(1, 2)
+
+
 def _by_shape(x: Tensor, prefix: int) -> Tensor:
     """For networks that no family knows: three axes are tokens; of four, two equal are space."""
     if x.ndim == 3:
@@ -102,6 +108,7 @@ POOLS: Mapping[str, Callable[[Tensor, int], Tensor]] = MappingProxyType(
         "tokens": _mean_of_tokens,
         "text": _mean_of_text,
         "sound": _mean_of_sound,
+        "moments": _moments,
         "auto": _by_shape,
     }
 )
@@ -300,13 +307,18 @@ def _hook_last(module: nn.Module, family: Family, keep: Hook) -> None:
 
 
 def load_network(
-    row: CatalogRow, spec: InputSpec | None = None, *, offline: bool | None = None
+    row: CatalogRow,
+    spec: InputSpec | None = None,
+    *,
+    offline: bool | None = None,
+    pool: str | None = None,
 ) -> FrozenNetwork:
     """A catalog row as a network on the CPU: weights checked, loaded strictly and, where the row
     has known activations, self-checked.
 
     spec     size, mean and std; None: the row's own
     offline  True: download nothing; None: as the environment says
+    pool     a key of POOLS; None: the family's own
 
     Raises BackboneError where weights are missing, differ or fail the self-check, UsageError where
     the network cannot read ``spec.size``.
@@ -328,6 +340,7 @@ def load_network(
     except BackboneError as error:
         raise BackboneError(f"{row.name}: {error}") from error
     _self_check(row, module)
+    family = replace(family, pool=pool or family.pool)
     return FrozenNetwork(module, family, spec, native=row.spec.size, classes=row.num_classes)
 
 

@@ -61,13 +61,23 @@ def _found_cells(one: Any) -> list[str]:
     return [one.file, told or ("" if one.error else "none"), surest, spent, one.error or ""]
 
 
+def _said_table(answers: Sequence[Any], top: int | None) -> Any:
+    return table(("file", "text", "confidence", "note"), map(_said_cells, answers), ("confidence",))
+
+
+def _said_cells(one: Any) -> list[str]:
+    sure = "" if one.error else f"{one.confidence:.2f}"
+    return [one.file, one.text or "", sure, one.error or ""]
+
+
 class Kind(NamedTuple):
     """How the answers of a task are put.
 
     forms   that there are
     gather  from answers to what has their texts
     lost    an answer for a file that is not there
-    draws   whether they can be drawn, and have no `top`
+    draws   whether they can be drawn
+    top     whether several answers can be listed
     """
 
     forms: tuple[str, ...]
@@ -75,6 +85,7 @@ class Kind(NamedTuple):
     lost: Callable[[str, str], Any]
     table: Callable[[Sequence[Any], int | None], Any]
     draws: bool = False
+    top: bool = True
 
 
 def _predictions(answers: Iterable[Any]) -> Any:
@@ -87,6 +98,18 @@ def _found_list(answers: Iterable[Any]) -> Any:
     from regraft.model.found import FoundList
 
     return FoundList(answers)
+
+
+def _said_list(answers: Iterable[Any]) -> Any:
+    from regraft.model.said import SaidList
+
+    return SaidList(answers)
+
+
+def _nothing_said(name: str, reason: str) -> Any:
+    from regraft.model.said import Said
+
+    return Said(name, error=reason)
 
 
 def _no_prediction(name: str, reason: str) -> Any:
@@ -105,7 +128,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "classification": Kind(("jsonl", "csv", "parquet"), _predictions, _no_prediction, _table),
         "detection": Kind(
-            ("jsonl", "csv", "coco"), _found_list, _nothing_found, _found_table, True
+            ("jsonl", "csv", "coco"), _found_list, _nothing_found, _found_table, True, False
         ),
+        "transcription": Kind(("jsonl", "csv"), _said_list, _nothing_said, _said_table, top=False),
     }
 )

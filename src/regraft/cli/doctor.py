@@ -19,6 +19,7 @@ from regraft.cli.options import (
     Size,
     Source,
     SplitColumn,
+    Task,
     Text,
     check_output,
     columns,
@@ -77,6 +78,7 @@ def doctor(
     root: Root = None,
     split_column: SplitColumn = None,
     modality: Kind = None,
+    task: Task = None,
     repair: Repair = False,
 ) -> Reply:
     """Find unreadable files, copies, leaks and doubtful labels."""
@@ -91,7 +93,7 @@ def doctor(
         source,
         look_for_label_errors=not no_label_errors,
         progress=voice.progress,
-        **given(**told, **network, modality=modality, repair=repair or None),
+        **given(**told, **network, modality=modality, task=task, repair=repair or None),
     )
     _show(voice, found)
     written = _written(found, report, csv, manifest)

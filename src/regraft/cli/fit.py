@@ -23,6 +23,7 @@ from regraft.cli.options import (
     Seed,
     Size,
     SplitColumn,
+    Task,
     Text,
     Window,
     columns,
@@ -112,6 +113,7 @@ def fit(
     root: Root = None,
     split_column: SplitColumn = None,
     modality: Kind = None,
+    task: Task = None,
     window: Window = None,
     patients: Patients = None,
     at: At = None,
@@ -122,7 +124,7 @@ def fit(
     resume: Resume = False,
     **training: Any,
 ) -> Reply:
-    """Fit a classifier, or a detector of boxes, and measure it on what is held out."""
+    """Fit a classifier, a detector of boxes or a transcriber; measure it on what is held out."""
     from regraft.recipe import Recipe
 
     asked = (Recipe() if recipe is None else _read(recipe)).changed(
@@ -137,9 +139,7 @@ def fit(
             seed=seed,
             parts=_shares(parts),
             **columns(label, group, path_column, text, split_column, root),
-            modality=modality,
-            window=window,
-            patients=patients,
+            **given(modality=modality, task=task, window=window, patients=patients),
             at=at,
             positive=positive,
             strategy=several(strategy),

@@ -56,6 +56,14 @@ Kind = Annotated[
         "endings. volume: a folder of DICOM slices is one example, a TIFF file its pages.",
     ),
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="transcribe: SOURCE is a manifest of recordings (path) with what is said (text). "
+        "By default what SOURCE itself tells.",
+    ),
+]
 Window = Annotated[
     str | None,
     typer.Option(

@@ -101,6 +101,7 @@ def made_document(fitted: "Fitted", paths: Mapping[str, Path]) -> dict[str, Any]
         *("split", "timings", "training"),
         *("boxes_per_class", "box_errors", "box_confusion", "box_training"),
         *("members", "before_after"),
+        *("transcripts", "mistaken", "trivial", "speech_training"),
     )
     files = {key: str(path) for key, path in paths.items()}
     figures = {"metrics": fitted.report.metrics} | {

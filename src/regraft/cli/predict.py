@@ -81,7 +81,7 @@ def predict(
         bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, not with a newline.")
     ] = False,
 ) -> Reply:
-    """Name the class of an example, or the objects in a picture."""
+    """Name the class of an example, the objects in a picture, or what is said in a recording."""
     names = list(inputs or ())
     model = None if pretrained or not names else names.pop(0)
     written = form or _form_of(output)
@@ -293,9 +293,8 @@ def _texts(answers: Iterator[Any], form: Form, kind: Kind) -> Iterator[Any]:
 
 def _unfit(kind: Kind, top: int | None, form: str, draw: Path | None) -> Iterator[str]:
     if form in FORMS and form not in kind.forms:
-        about = "classes" if kind.draws else "boxes"
-        yield f"--format: {form} is for {about}; choose {' or '.join(kind.forms)}"
+        yield f"--format: such answers have no form {form}; choose {' or '.join(kind.forms)}"
     if draw is not None and not kind.draws:
-        yield "--draw: the model tells classes; there are no boxes to draw"
-    if top is not None and kind.draws:
-        yield "--top: has no use for boxes"
+        yield "--draw: the model finds no boxes; there are none to draw"
+    if top is not None and not kind.top:
+        yield "--top: is for classes"

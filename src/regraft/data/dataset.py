@@ -62,6 +62,7 @@ class Dataset:
     split_record  how a made split came about: seed, fractions, how, counts
     boxes         id → the objects of a picture, where the task is to find them; a picture with none
                   has its entry too
+    transcripts   id → what is said in a recording, where the task is to write it down
 
     Raises DataError if the table lacks a column, repeats an id or names an unknown part.
     """
@@ -75,6 +76,7 @@ class Dataset:
     split_source: str = "none"
     split_record: dict[str, Any] = field(default_factory=dict)
     boxes: "Mapping[str, Boxes]" = field(default_factory=dict, repr=False)
+    transcripts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if missing := [column for column in COLUMNS if column not in self.table.columns]:
@@ -143,8 +145,9 @@ class Dataset:
 
     @property
     def labelled(self) -> Self:
-        """View of the examples that have a label, or whose objects are known."""
-        known = pl.col("label").is_not_null() | pl.col("id").is_in(list(self.boxes))
+        """View of the examples that have a label, or whose objects or words are known."""
+        told = [*self.boxes, *self.transcripts]
+        known = pl.col("label").is_not_null() | pl.col("id").is_in(told)
         return self.with_table(self.table.filter(known))
 
     @property

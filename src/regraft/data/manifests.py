@@ -1,26 +1,19 @@
 """Manifests as a source: CSV, TSV, Parquet or JSON lines with a row per example."""
 
-import codecs
-import csv
-import io
-import json
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import date, time
 from decimal import Decimal
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import polars as pl
+from typing import Any, NamedTuple
 
 from regraft.data.dataset import PART_OF, Dataset, listed
 from regraft.data.findings import Finding
 from regraft.data.inline import inlined
 from regraft.data.paths import inside
+from regraft.data.sheets import FORMATS, Sheet, refuse
 from regraft.errors import DataError, UsageError
 from regraft.modalities.series import slices_of
 
@@ -38,37 +31,55 @@ GUESSES = {
 
 # Where the examples are; each names the other one: there is one of them.
 PLACES = {"path_column": "text", "text": "path_column"}
+WHAT = {"path_column": "paths", "text": "texts"}
 BOTH = "path_column, text: name one of them; an example is a file or a text"
 TEXTS = "text"  # the modality of what a manifest itself holds
 
 # What programs write for "no value", case aside. "none", "null" and "na" may well be classes.
 MISSING = frozenset({"", "nan", "<na>", "#n/a"})
 
-SHOWN = 20  # mistakes told one by one; the rest as a count
 
 Cells = list[str | None]
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """The cells of a manifest as they stand.
+class Rows(NamedTuple):
+    """What a manifest says.
 
-    rows  what messages call each row: the line of a text file (the header is line 1), or the row
-          of a Parquet table, counted from 1
+    columns  role → cells, with ids and absolute paths (of texts: the texts themselves)
+    base     folder that the ids are relative to
+    findings what a person should know
+    held     whether the examples are texts in it
     """
 
-    columns: Mapping[str, Sequence[Any]]
-    rows: Sequence[int]
+    columns: dict[str, Cells]
+    base: Path
+    findings: list[Finding]
+    held: bool
 
 
 def read(
     file: Path, modality: str, asked: Mapping[str, str | None], root: Path | None = None
 ) -> Dataset:
-    """The examples that a manifest names, or holds: texts in a column.
+    """The examples that a manifest names, or holds: texts in a column; see `rows_of`."""
+    rows = rows_of(file, asked, root)
+    kind = TEXTS if rows.held else modality
+    return Dataset.of(rows.columns, rows.base, modality=kind, findings=rows.findings)
+
+
+def rows_of(
+    file: Path,
+    asked: Mapping[str, str | None],
+    root: Path | None = None,
+    guesses: Mapping[str, str] = GUESSES,
+    both: bool = False,
+) -> Rows:
+    """The rows of a manifest, each file once.
 
     asked  column names for ``path_column``, ``text``, ``label``, ``group`` and ``split``; None is
            guessed, paths before texts
     root   folder of the files; without it the manifest's folder
+    guesses  role → names of columns that need no option
+    both   whether each example is a file with a text that belongs to it
 
     Paths are relative to the root and must stay in it. Only with `root` given are absolute paths,
     and paths with ``..`` (taken from the manifest's folder), accepted, if they lead into it.
@@ -78,7 +89,7 @@ def read(
     sheet = FORMATS[file.suffix.lower()](file)
     if not sheet.rows:
         raise DataError(f"{file}: the manifest has no rows; expected one per example")
-    names = _choose(file, list(sheet.columns), asked)
+    names = _choose(file, list(sheet.columns), asked, guesses, both)
     wrong: list[str] = []
     cells = {role: _texts(sheet, name, wrong) for role, name in names.items()}
     findings = [_columns_used(names, asked)]
@@ -87,46 +98,54 @@ def read(
         cells["split"], noted = _parts(sheet, cells["split"], names["split"], named, wrong)
         findings += noted
     base = Path(os.path.abspath(file.parent if root is None else root))
-    if "text" in cells:
+    if held := "path_column" not in cells:
         cells["id"], cells["path"] = _held(file, sheet, cells.pop("text"))
-        modality = TEXTS
     else:
         upwards = None if root is None else Path(os.path.abspath(file.parent))
         paths = cells.pop("path_column")
         cells["id"], cells["path"] = _located(sheet, paths, base, upwards, wrong)
     kept, repeats = _kept(sheet, cells, wrong)
-    _refuse(file, wrong)
+    refuse(file, wrong)
     columns = {role: [column[i] for i in kept] for role, column in cells.items()}
-    found = [*findings, *repeats, *_in_no_part(columns)]
-    return Dataset.of(columns, base, modality=modality, findings=found)
+    return Rows(columns, base, [*findings, *repeats, *_in_no_part(columns)], held)
 
 
 # Columns -----------------------------------------------------------------------------------------
 
 
-def _choose(file: Path, names: list[str], asked: Mapping[str, str | None]) -> dict[str, str]:
+def _choose(
+    file: Path,
+    names: list[str],
+    asked: Mapping[str, str | None],
+    guesses: Mapping[str, str],
+    both: bool,
+) -> dict[str, str]:
     """Role → column name."""
     chosen: dict[str, str] = {}
-    wrong = [] if None in (asked.get("path_column"), asked.get("text")) else [BOTH]
-    for role, guesses in GUESSES.items():
-        if PLACES.get(role) in chosen or (asked.get(PLACES.get(role, "")) and not asked.get(role)):
+    places = {} if both else PLACES
+    wrong = [BOTH] if not both and all(map(asked.get, PLACES)) else []
+    for role, usual in guesses.items():
+        if places.get(role) in chosen or (asked.get(places.get(role, "")) and not asked.get(role)):
             continue  # the examples are found already
         wanted = asked.get(role)
         taken = [name for other, name in asked.items() if other != role]
-        plain = [n for n in names if n.strip().casefold() in guesses.split() and n not in taken]
-        found = plain if wanted is None else [wanted] if wanted in names else []
+        plain = [n for n in names if n.strip().casefold() in usual.split() and n not in taken]
+        named = plain if wanted is None else [wanted] if wanted in names else []
         if wanted is not None and wanted in taken:
             wrong.append(f"{role}: the column {wanted!r} is named for two purposes")
-        elif not found and wanted is not None:
+        elif not named and wanted is not None:
             told = f"no column {wanted!r}; its columns are {listed(names, 50)}"
             wrong.append(f"{role}: {file} has {told}")
-        elif len(found) > 1:
-            wrong.append(f"{role}: {file} has {listed(found)}; say which with {role}=")
-        elif found:
-            chosen[role] = found[0]
-    if not PLACES.keys() & (chosen.keys() | {role for role, name in asked.items() if name}):
-        told = f"no column of paths and none of texts; its columns are {listed(names, 50)}"
-        wrong.append(f"path_column, text: {file} has {told}")
+        elif len(named) > 1:
+            wrong.append(f"{role}: {file} has {listed(named)}; say which with {role}=")
+        elif named:
+            chosen[role] = named[0]
+    found = chosen.keys() | {role for role, name in asked.items() if name}
+    lost = [role for role in PLACES if role not in found]
+    if lost and (both or len(lost) == len(PLACES)):
+        kinds = " and none of ".join(WHAT[role] for role in lost)
+        told = f"no column of {kinds}; its columns are {listed(names, 50)}"
+        wrong.append(f"{', '.join(lost)}: {file} has {told}")
     if wrong:
         raise UsageError(*wrong)
     return chosen
@@ -246,7 +265,7 @@ def _kept(
     """Positions of the first row of each file; a file that is told two ways is a mistake."""
     first: dict[str, int] = {}
     again: list[str] = []
-    told = [cells[role] for role in ("label", "group", "split") if role in cells]
+    told = [cells[role] for role in ("label", "text", "group", "split") if role in cells]
     for i, name in enumerate(cells["id"]):
         if name is None or (j := first.setdefault(name, i)) == i:
             continue
@@ -256,105 +275,3 @@ def _kept(
             wrong.append(f"rows {sheet.rows[j]} and {sheet.rows[i]}: {name!r} is told as {both}")
     reason = f"{len(again)} rows repeat an earlier one and are read once"
     return list(first.values()), [Finding("repeated-row", tuple(again), reason)] if again else []
-
-
-def _refuse(file: Path, wrong: Sequence[str]) -> None:
-    if wrong:
-        rest = len(wrong) - SHOWN
-        shown = [*wrong[:SHOWN], *([f"and {rest} more rows like these"] if rest > 0 else [])]
-        raise DataError("\n".join(f"{file}, {line}" for line in shown))
-
-
-# Formats -----------------------------------------------------------------------------------------
-
-
-def _decoded(file: Path) -> str:
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-    way_out = "save it as UTF-8 (a spreadsheet calls it CSV UTF-8), or convert it with iconv"
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
-        raise DataError(f"{file}: byte 0 begins a UTF-16 file; {way_out}")
-    try:
-        return raw.decode().removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        row, byte = raw.count(b"\n", 0, error.start) + 1, raw[error.start]
-        raise DataError(
-            f"{file}, row {row}: byte {error.start} of the file (0x{byte:02x}) is not UTF-8; "
-            f"{way_out}"
-        ) from None
-
-
-def _delimited(file: Path, delimiters: str) -> Sheet:
-    text = _decoded(file)
-    head = text.partition("\n")[0]
-    rows: list[int] = []
-    records: list[list[str]] = []
-    wrong: list[str] = []
-    for row, cells in _records(text, max(delimiters, key=head.count), wrong):
-        if records and len(cells) != len(records[0]):
-            wrong.append(f"row {row}: {len(cells)} cells; expected {len(records[0])} as in row 1")
-        else:
-            rows.append(row)
-            records.append(cells)
-    header = [name.strip() for name in records[0]] if records else []
-    if twice := sorted({name for name in header if name and header.count(name) > 1}):
-        wrong.append(f"row 1: the columns {listed(twice)} appear more than once")
-    _refuse(file, wrong)
-    columns = {name: [r[i] for r in records[1:]] for i, name in enumerate(header) if name}
-    return Sheet(columns, rows[1:])
-
-
-def _records(text: str, delimiter: str, wrong: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Rows that hold anything, each with the line that it begins on."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    row = 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield row, cells
-            row = reader.line_num + 1
-    except csv.Error as error:
-        wrong.append(f"row {row}: {error}; check its quotes, nothing after it was read")
-
-
-def _json_lines(file: Path) -> Sheet:
-    rows: list[int] = []
-    records: list[dict[str, Any]] = []
-    wrong: list[str] = []
-    for row, line in enumerate(_decoded(file).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            wrong.append(f"row {row}: is not JSON: {error}")
-            continue
-        if not isinstance(record, dict):
-            wrong.append(f"row {row}: is a {type(record).__name__}; expected an object {{...}}")
-            continue
-        rows.append(row)
-        records.append(record)
-    _refuse(file, wrong)
-    names = dict.fromkeys(name for record in records for name in record)
-    return Sheet({name: [record.get(name) for record in records] for name in names}, rows)
-
-
-def _parquet(file: Path) -> Sheet:
-    try:
-        frame = pl.read_parquet(file, glob=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise DataError(f"{file}: cannot be read as Parquet: {error}") from None
-    columns = {name: frame[name].to_list() for name in frame.columns}
-    return Sheet(columns, range(1, frame.height + 1))
-
-
-# Ending → reader; a row for each format.
-FORMATS: dict[str, Callable[[Path], Sheet]] = {
-    ".csv": partial(_delimited, delimiters=",;\t|"),
-    ".tsv": partial(_delimited, delimiters="\t"),
-    ".parquet": _parquet,
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
-}

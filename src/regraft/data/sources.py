@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from regraft.data import folders, manifests
+from regraft.data import folders, manifests, transcripts
 from regraft.data.boxes import kinds as boxes
 from regraft.data.boxes.checks import dataset_of
 from regraft.data.boxes.form import Listing
@@ -23,6 +23,8 @@ from regraft.data.dataset import PART_OF, Dataset, listed
 from regraft.data.findings import Finding
 from regraft.data.paths import ending
 from regraft.data.series import joined_series
+from regraft.data.sheets import FORMATS
+from regraft.data.tasks import USUAL_TASK, WANTS, task_named
 from regraft.errors import DataError, RegraftError, UsageError
 
 # Endings of the files in a folder that are examples, by modality. A file that is named one by one
@@ -56,6 +58,7 @@ class Options:
     modality: str | None = None
     root: Path | None = None
     repair: bool | None = None
+    task: str | None = None
 
     @property
     def extensions(self) -> frozenset[str]:
@@ -94,6 +97,7 @@ def load(
     modality: str | None = None,
     root: str | Path | None = None,
     repair: bool | None = None,
+    task: str | None = None,
 ) -> Dataset:
     """The examples that `source` names; none is decoded and nothing is written.
 
@@ -108,6 +112,8 @@ def load(
     modality     one of EXTENSIONS; None: that of most files, by their endings
     root         folder that the paths in a manifest are relative to and must stay in; without it
                  the manifest's folder
+    task         ``transcribe``: a manifest's files are recordings, and `text` holds what is said in
+                 each; None: what the source itself tells
     repair       True: boxes with a fault that can be mended are mended and named; else they are
                  named and left out
 
@@ -116,7 +122,8 @@ def load(
     if modality is not None and modality not in EXTENSIONS:
         raise UsageError(f"modality: {modality!r} is not one of {listed(sorted(EXTENSIONS))}")
     folder = None if root is None else Path(os.path.expanduser(root))
-    options = Options(label, path_column, text, group, split, modality, folder, repair)
+    own = None if task is None else task_named(task)
+    options = Options(label, path_column, text, group, split, modality, folder, repair, own)
     source = _named(source)
     kind = _kind_of(source, options)
     if kind is None:
@@ -130,12 +137,20 @@ def _kind_of(source: object, options: Options) -> Source | None:
     return next((kind for kind in registered() if kind.accepts(source, options)), None)
 
 
-def task_of(source: object) -> str:
-    """What the examples of a source are for; of what no source is, the usual task."""
+def task_of(source: object, asked: str | None = None) -> str:
+    """What the examples of a source are for; of what no source is, the usual task.
+
+    asked  the user's word, where there is one. Raises UsageError where the examples can't be.
+    """
+    wanted = None if asked is None else task_named(asked)
     if isinstance(source, Dataset):
-        return source.task
-    kind = _kind_of(_named(source), Options())
-    return (kind and kind.task) or "classification"
+        kind, task = "the Dataset", source.task
+    else:
+        found = _kind_of(_named(source), Options(task=wanted))
+        kind, task = (found.name if found else "the source"), (found and found.task) or USUAL_TASK
+    if wanted not in (None, task):
+        raise UsageError(f"task: {kind} is for {task}, not for {wanted}; expected {WANTS[wanted]}")
+    return task
 
 
 def modality_of(names: Iterable[str]) -> str:
@@ -162,35 +177,9 @@ def registered() -> Iterator[Source]:
     yield from SOURCES
 
 
-def check_learnable(dataset: Dataset) -> None:
-    """Raise UsageError, with all reasons at once, if no classifier can be learnt from `dataset`."""
-    if problems := list(_problems(dataset)):
-        raise UsageError(*problems)
-
-
-def _problems(dataset: Dataset) -> Iterator[str]:
-    learning = dataset.learning
-    classes = learning.table["label"].unique()
-    if not len(dataset):
-        yield "there are no examples"
-    elif not len(dataset.labelled):
-        yield (
-            f"none of the {len(dataset)} examples has a label; expected one sub-folder per class, "
-            "or a manifest (its file, not its folder) with a column of labels, named by label="
-        )
-    elif not len(learning):
-        yield (
-            "the given split has no labelled example to learn from; put some into its part 'train'"
-        )
-    elif len(classes) < 2:
-        yield (
-            f"all {len(learning)} examples to learn from are of one class, {classes[0]!r}; "
-            "expected two classes or more"
-        )
-
-
 def _mistakes(kind: Source, options: Options) -> Iterator[str]:
-    optional = [f.name for f in fields(Options) if f.default is None and f.name != "modality"]
+    free = ("modality", "task")
+    optional = [f.name for f in fields(Options) if f.default is None and f.name not in free]
     for name in optional:
         if getattr(options, name) is not None and name not in kind.obeys:
             yield f"{name}: cannot be set for {kind.name}"
@@ -199,7 +188,7 @@ def _mistakes(kind: Source, options: Options) -> Iterator[str]:
 
 
 def _unfit(source: object, options: Options) -> str:
-    endings = f"{', '.join(manifests.FORMATS)}), a file ({', '.join(sorted(options.extensions))}"
+    endings = f"{', '.join(FORMATS)}), a file ({', '.join(sorted(options.extensions))}"
     expected = f"expected a folder, a manifest ({endings}), a list of files or a Dataset"
     if not isinstance(source, str):
         return f"a value of type {type(source).__name__} cannot be read; {expected}"
@@ -239,7 +228,7 @@ def _is_folder(source: Any, options: Options) -> bool:
 
 
 def _is_manifest(source: Any, options: Options) -> bool:
-    return _kind(source) == stat.S_IFREG and _ending(source) in manifests.FORMATS
+    return _kind(source) == stat.S_IFREG and _ending(source) in FORMATS
 
 
 def _is_folder_of_manifests(source: Any, options: Options) -> bool:
@@ -288,6 +277,15 @@ def _part_manifests(folder: str) -> dict[str, str]:
         if part and _is_manifest(path, Options()):
             found.setdefault(part, []).append(path)
     return {part: paths[0] for part, paths in found.items() if len(paths) == 1}
+
+
+def _is_transcribed(source: Any, options: Options) -> bool:
+    return options.task == transcripts.TASK and _is_manifest(source, options)
+
+
+def _read_transcribed(source: Any, options: Options) -> Dataset:
+    columns = {role: getattr(options, role) for role in transcripts.COLUMNS}
+    return transcripts.read(Path(source), columns, options.root)
 
 
 def _read_manifests(source: Any, options: Options) -> Dataset:
@@ -365,6 +363,13 @@ BOXES = (
 )
 SOURCES = (
     Source("a Dataset", _is_dataset, _read_dataset, task=None),
+    Source(
+        "a manifest of transcripts",
+        _is_transcribed,
+        _read_transcribed,
+        frozenset({*transcripts.COLUMNS, "root"}),
+        transcripts.TASK,
+    ),
     *BOXES,
     Source(
         "a folder of manifests",

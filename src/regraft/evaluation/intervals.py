@@ -191,6 +191,32 @@ def resampled(
     return _intervals(points, plan.draws(examples, statistics), plan)
 
 
+def bootstrap_ratios(
+    above: FloatArray,
+    below: FloatArray,
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int,
+    groups: npt.ArrayLike | None = None,
+) -> list[Interval]:
+    """m ratios of sums over n examples, such as errors per word, each with its interval.
+
+    above, below  (n, m)
+    See `bootstrap` for the others. A ratio with nothing below is NaN. Raises UsageError.
+    """
+    if mistakes := _mistakes(len(above), resamples, confidence, seed, groups):
+        raise UsageError(*mistakes)
+    plan = Resampling(_units(groups, len(above)), resamples, confidence, seed)
+
+    def ratios(weights: FloatArray) -> FloatArray:
+        whole = weights @ below
+        return np.divide(weights @ above, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+    points = ratios(np.ones((1, len(above))))[0]
+    return _intervals(points, np.concatenate([ratios(w) for w in plan.weights()]), plan)
+
+
 def _intervals(points: FloatArray, draws: FloatArray, plan: Resampling) -> list[Interval]:
     """An interval per statistic, from their values (m,) and their values on resamples (B, m)."""
     low, high = _percentiles(draws, plan.confidence)

@@ -34,6 +34,7 @@ from regraft.evaluation.report import (
     visible,
 )
 from regraft.evaluation.robust_page import robust_parts
+from regraft.evaluation.spoken_page import spoken_parts
 
 MOST_CLASSES = 30  # with more, the confusion matrix is too wide to read as numbers
 MOST_COUNTED = 12  # with more, its cells have room for the share only
@@ -55,6 +56,7 @@ KEY_METRICS = (
     "auroc_macro",
     "ece",
     *("map", "map50", "map75", "ar100"),
+    *("wer", "cer", "exact"),
 )
 SEVERITIES = {"error": "left out or wrong", "warning": "look at it", "note": "good to know"}
 
@@ -84,6 +86,8 @@ SECTIONS = (
     Section("gallery", "Predictions over the truth", ("gallery",)),
     Section("box_errors", "What goes wrong", ("box_errors",)),
     Section("box_classes", "Class by class", ("boxes_per_class",)),
+    Section("transcripts", "Its worst mistakes", ("transcripts",)),
+    Section("speech_training", "How training went", ("speech_training",)),
     Section("box_training", "How training went", ("box_training",)),
     Section("confusion", "What it confuses", ("confusion",)),
     Section("classes", "Class by class", ("per_class",)),
@@ -120,6 +124,7 @@ def report_page(record: Mapping[str, Any]) -> str:
         looked=[pictures.of(row, "heatmap") for row in _wrong_first(record.get("looked") or ())],
         changes=table_rows(record["before_after"]) if record.get("before_after") else [],
         **robust_parts(record, pictures),
+        **spoken_parts(record, lambda row: clips.let(pictures.of(row), "clip")),
         unlike=[pictures.of(row) for row in (record.get("novelty") or {}).get("examples") or ()],
         galleries=galleries(record.get("gallery") or (), pictures.of),
         groups=_groups(record.get("findings") or (), pictures),

@@ -19,6 +19,7 @@ from regraft.storage import write_atomically
 NOUNS = {"image": "pictures", "text": "texts", "audio": "recordings", "volume": "volumes"}
 SHARES = frozenset(  # metrics that people read as a percentage
     {
+        *("wer", "cer", "exact"),
         "accuracy",
         "balanced_accuracy",
         "worst_class_recall",
@@ -111,6 +112,14 @@ class Report:
         box_confusion  [[n]], classes and then background
         box_training   [{name, told, steps, epochs, seconds, chosen, curve, warnings}]
         gallery        [{title, pictures [{file, told, thumbnail}]}]
+
+    And where the task is to write down what is said:
+
+        transcripts    [{file, said, written, errors, steps [[kind, said, written]], thumbnail,
+                       clip}], the worst first
+        mistaken       [{said, written, count}]
+        trivial        {text, wer, cer} of the same answer for all
+        speech_training  [{name, told, steps, epochs, seconds, chosen, curve, warnings}]
 
     Raises `UsageError` where a required key is missing or the record is not plain data.
     """
@@ -205,7 +214,24 @@ def _of_classes(record: Mapping[str, Any]) -> Sentence:
     return Sentence([*sentence, *_against(record), (".", "")])
 
 
-HEADLINES: Mapping[str, Callable[[Mapping[str, Any]], Sentence]] = {"detection": _of_boxes}
+def _of_speech(record: Mapping[str, Any]) -> Sentence:
+    """How many words of a hundred are wrong, and what the same answer for all would cost."""
+    wer = record["metrics"].get("wer") or {}
+    if wer.get("value") is None:
+        return Sentence([("What it writes down was not measured.", "")])
+    sentence = Sentence([("Of 100 words that are said it gets ", "")])
+    sentence.append((f"{per_hundred(wer['value'])} wrong", "figure"))
+    inner = span(wer, True)
+    known = "" if inner == UNKNOWN else f" (95\u202f% interval {inner})"
+    trivial = (record.get("trivial") or {}).get("wer")
+    beside = "" if trivial is None else f"; always the same answer, {per_hundred(trivial)}"
+    return Sentence([*sentence, (f"{known}{beside}.", "")])
+
+
+HEADLINES: Mapping[str, Callable[[Mapping[str, Any]], Sentence]] = {
+    "detection": _of_boxes,
+    "transcription": _of_speech,
+}
 
 
 def _in_brackets(record: Mapping[str, Any], interval: Mapping[str, Any]) -> str:

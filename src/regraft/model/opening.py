@@ -14,6 +14,7 @@ MODELS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "classification": ("regraft.model.model", "Model"),
         "detection": ("regraft.model.detecting", "DetectionModel"),
+        "transcription": ("regraft.model.transcribing", "TranscriptionModel"),
     }
 )
 USUAL = "classification"  # whose reader tells what is wrong with a bundle of no known task

@@ -16,7 +16,7 @@ from regraft.backbones.catalog import find
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.data.inline import inline_text, inlined
-from regraft.data.manifests import FORMATS
+from regraft.data.sheets import FORMATS
 from regraft.data.sources import EXTENSIONS, load
 from regraft.errors import DataError, Unreadable, UsageError
 from regraft.modalities import modality
@@ -114,7 +114,7 @@ def predict(
     picture; with a model of texts also for a text itself.
 
     model  a model or its bundle; of a classifier the answers are `Predictions`, of a detector
-           `regraft.model.found.FoundList`
+           `regraft.model.found.FoundList`, of a transcriber `regraft.model.said.SaidList`
     top    how many classes to list for each example
     least  of a detector: the score from which boxes are taken; None: its own for each class
 
@@ -174,8 +174,18 @@ def _of_boxes() -> Answering:
     return Answering(found_in_turn, FoundList)
 
 
+def _of_speech() -> Answering:
+    from regraft.model.said import SaidList, said_in_turn
+
+    return Answering(said_in_turn, SaidList)
+
+
 ANSWERING: Mapping[str, Callable[[], Answering]] = MappingProxyType(
-    {"classification": lambda: Answering(classes_in_turn, Predictions), "detection": _of_boxes}
+    {
+        "classification": lambda: Answering(classes_in_turn, Predictions),
+        "detection": _of_boxes,
+        "transcription": _of_speech,
+    }
 )
 
 

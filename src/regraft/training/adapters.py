@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from regraft.backbones.catalog import CatalogRow, families
+from regraft.backbones.tunable import Tunable
 from regraft.errors import MissingExtra, UsageError
-from regraft.training.grafted import Grafted
 
 RANK = 8
 SCALE = 16  # alpha; the update is multiplied by SCALE / RANK
 
 
-def add_adapters(model: Grafted, row: CatalogRow, seed: int) -> None:
+def add_adapters(model: Tunable, row: CatalogRow, seed: int) -> None:
     """On every linear layer of the body. Raises MissingExtra, UsageError where there is none."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -34,7 +34,7 @@ def add_adapters(model: Grafted, row: CatalogRow, seed: int) -> None:
         inject_adapter_in_model(config, module)
 
 
-def merge_adapters(model: Grafted) -> None:
+def merge_adapters(model: Tunable) -> None:
     """Add what the adapters have learned to the weights, and take them out again."""
     module = model.network.module
     for name, part in list(module.named_modules()):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from regraft.backbones.catalog import CatalogRow, families
 from regraft.backbones.network import FrozenNetwork, load_network
+from regraft.backbones.tunable import Tunable
 from regraft.errors import UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.training.halves import Halves
@@ -21,10 +22,9 @@ from regraft.transfer.probe import Head
 from regraft.transfer.scaling import BlockScaling
 
 
-class Grafted(nn.Module):
+class Grafted(Tunable):
     """(n, size, size, 3) uint8 pixels → (n, c) logits.
 
-    network  its parameters are trained in place: it must be nobody else's
     scaling  of the features, block by block; stays as it is
     linear   the head, on scaled features
     """
@@ -46,6 +46,10 @@ class Grafted(nn.Module):
         self.linear = nn.Linear(len(scaling.shift), classes)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
+
+    @property
+    def top(self) -> nn.Module:
+        return self.linear
 
     @torch.no_grad()
     def take(self, head: Head, temperature: float) -> "Grafted":
@@ -88,10 +92,6 @@ class Grafted(nn.Module):
             self.halves.restore()
             self.halves = None
 
-    def body(self) -> dict[str, Tensor]:
-        """The state of the pretrained network itself, under the names of its library."""
-        return {name: t.detach() for name, t in self.network.module.state_dict().items()}
-
 
 def _double(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().double().numpy()
@@ -103,10 +103,10 @@ def grafted(row: CatalogRow, spec: InputSpec, head: Head, temperature: float) ->
     return Grafted(network, head.scaling, head.coefficients.shape[1]).take(head, temperature)
 
 
-def body_depths(model: Grafted, row: CatalogRow) -> list[list[str]]:
+def body_depths(model: Tunable, row: CatalogRow) -> list[list[str]]:
     """Parameter names of the body from shallow to deep; of its old classifier, none.
 
-    Names are those in `Grafted.named_parameters`.
+    Names are those in `Tunable.named_parameters`.
     """
     names = [name for name, _ in model.network.module.named_parameters()]
     family = families()[row.family]

@@ -11,6 +11,7 @@ from torch import nn
 from regraft.backbones.catalog import CatalogRow, families
 from regraft.backbones.network import FrozenNetwork, load_network
 from regraft.backbones.sources import source
+from regraft.backbones.tunable import Tunable
 from regraft.errors import UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.training.adapters import add_adapters
@@ -80,12 +81,12 @@ def _fresh(
     return model
 
 
-def _nothing_more(model: Grafted, row: CatalogRow, seed: int) -> None:
+def _nothing_more(model: Tunable, row: CatalogRow, seed: int) -> None:
     pass
 
 
 # What is put into the network before training, by what learns.
-ADDITIONS: Mapping[str, Callable[[Grafted, CatalogRow, int], None]] = defaultdict(
+ADDITIONS: Mapping[str, Callable[[Tunable, CatalogRow, int], None]] = defaultdict(
     lambda: _nothing_more, {"adapters": add_adapters}
 )
 NETWORKS = {"pretrained": _pretrained, "random": _random}
@@ -96,7 +97,7 @@ def _number(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def parts_that_learn(model: Grafted, wanted: Strategy, row: CatalogRow, plan: Plan) -> list[Part]:
+def parts_that_learn(model: Tunable, wanted: Strategy, row: CatalogRow, plan: Plan) -> list[Part]:
     """What may move, by depth, the head the last; all else is frozen.
 
     The rates go in geometric steps from `plan.shallow` to 1, that of the head is `plan.head`.
@@ -113,11 +114,11 @@ def parts_that_learn(model: Grafted, wanted: Strategy, row: CatalogRow, plan: Pl
         share = THAWED_BY * (1 - place) if wanted.thaws else wanted.head_first
         moving = [own[name].requires_grad_(True) for name in names]
         parts.append(Part(moving, plan.shallow ** (1 - place), round(plan.steps * share)))
-    head = [p.requires_grad_(True) for p in model.linear.parameters()]
+    head = [p.requires_grad_(True) for p in model.top.parameters()]
     return [part for part in (*parts, Part(head, plan.head)) if part.parameters]
 
 
-def _before_the_deep(model: Grafted, depths: Groups) -> int:
+def _before_the_deep(model: Tunable, depths: Groups) -> int:
     """Groups that stand before the deep half: they only run on a blank picture."""
     assert model.halves is not None
     deep = tuple(f"network.module.{name}." for name in model.halves.deep)

@@ -14,7 +14,7 @@ from regraft.backbones.catalog import CatalogRow, families
 from regraft.errors import UsageError
 
 if TYPE_CHECKING:
-    from regraft.training.grafted import Grafted
+    from regraft.backbones.tunable import Tunable
 
 # (model, row) → names of the parameters that may move, from the last to the first group of depth
 Groups = list[list[str]]
@@ -254,27 +254,27 @@ def refusal(wanted: Strategy, row: CatalogRow) -> str | None:
 # --- what may move -------------------------------------------------------------------------------
 
 
-def _all(model: "Grafted", row: CatalogRow) -> Groups:
+def _all(model: "Tunable", row: CatalogRow) -> Groups:
     from regraft.training.grafted import body_depths
 
     return body_depths(model, row)
 
 
-def _norms(model: "Grafted", row: CatalogRow) -> Groups:
+def _norms(model: "Tunable", row: CatalogRow) -> Groups:
     from regraft.training.norms import norm_parameters
 
     own = norm_parameters(model)
     return [[name for name in group if name in own] for group in _all(model, row)]
 
 
-def _adapters(model: "Grafted", row: CatalogRow) -> Groups:
+def _adapters(model: "Tunable", row: CatalogRow) -> Groups:
     return [[name for name, _ in model.named_parameters() if "lora_" in name]]
 
 
-def _nothing(model: "Grafted", row: CatalogRow) -> Groups:
+def _nothing(model: "Tunable", row: CatalogRow) -> Groups:
     return []
 
 
-LEARNS: Mapping[str, Callable[["Grafted", CatalogRow], Groups]] = MappingProxyType(
+LEARNS: Mapping[str, Callable[["Tunable", CatalogRow], Groups]] = MappingProxyType(
     {"all": _all, "norms": _norms, "adapters": _adapters, "nothing": _nothing}
 )

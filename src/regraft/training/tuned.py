@@ -11,16 +11,16 @@ from torch import Tensor
 
 from regraft.backbones.cache import cache_folder
 from regraft.backbones.catalog import CatalogRow, Weights, families
+from regraft.backbones.tunable import Tunable
 from regraft.backbones.weights import row_file
 from regraft.modalities.spec import InputSpec
 from regraft.storage import write_atomically
 from regraft.training.adapters import merge_adapters
-from regraft.training.grafted import Grafted
 
 FILE = "model.safetensors"
 
 
-def tuned_row(model: Grafted, row: CatalogRow, spec: InputSpec, how: str) -> CatalogRow:
+def tuned_row(model: Tunable, row: CatalogRow, spec: InputSpec, how: str) -> CatalogRow:
     """Write the network's weights into the cache; returns the row that reads them.
 
     how  the strategy, which becomes a part of the name

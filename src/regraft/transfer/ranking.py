@@ -17,7 +17,8 @@ import numpy as np
 from regraft.backbones.engines import engine_kind
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
-from regraft.data.sources import check_learnable, load
+from regraft.data.learnable import check_learnable
+from regraft.data.sources import load
 from regraft.errors import BackboneError, UsageError
 from regraft.modalities import modality
 from regraft.progress import Progress, Quiet

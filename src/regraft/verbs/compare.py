@@ -20,7 +20,8 @@ from regraft.backbones.extractor import Extractor, extractor
 from regraft.backbones.features import pass_over
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
-from regraft.data.sources import check_learnable, load
+from regraft.data.learnable import check_learnable
+from regraft.data.sources import load
 from regraft.errors import StorageError, UsageError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.modalities import modality

@@ -160,6 +160,7 @@ def doctor(
     seed: int = 0,
     look_for_label_errors: bool = True,
     repair: bool | None = None,
+    task: str | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
 ) -> Diagnosis:
@@ -176,6 +177,7 @@ def doctor(
     seed            of the choice of block weights
     look_for_label_errors  False: only one look at each file, no network
     repair          mend boxes with a fault, where that can be done
+    task            ``transcribe``: a manifest of recordings with what is said in them
 
     Raises UsageError or DataError in plain words; the files themselves are only read.
     """
@@ -184,7 +186,7 @@ def doctor(
     told: dict[str, Any] = {**asked, **columns, "split": split, "root": root, "repair": repair}
     told |= {"modality": modality}
     how: dict[str, Any] = {"seed": seed, "progress": progress, "store": store}
-    found: Diagnosis = carried_out("doctor", task_of(data))(
+    found: Diagnosis = carried_out("doctor", task_of(data, task))(
         data, look_for_label_errors=look_for_label_errors, **told, **how
     )
     return found

@@ -19,7 +19,8 @@ from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.reading import hash_files
 from regraft.backbones.store import Store, Verdict
 from regraft.data.dataset import Dataset
-from regraft.data.sources import check_learnable, load, task_of
+from regraft.data.learnable import check_learnable
+from regraft.data.sources import load, task_of
 from regraft.errors import DataError, UsageError
 from regraft.evaluation.report import Report
 from regraft.modalities import modality
@@ -80,7 +81,8 @@ def fit(
     resume: bool = False,
     **settings: Any,
 ) -> Model:
-    """Fit a classifier, or a detector where the examples have boxes.
+    """Fit a classifier, a detector where the examples have boxes, or a transcriber where `task`
+    asks for one.
 
     data      a Dataset, or a source as for `regraft.load`
     recipe    what is asked for; None: the defaults
@@ -111,7 +113,7 @@ def fit_and_report(
     if isinstance(data, str | Path):
         asked = asked.changed(source=str(data))
     kept: dict[str, Any] = {"progress": progress, "store": store, "run": run, "resume": resume}
-    found: Fitted = carried_out("fit", task_of(data))(data, asked, **kept)
+    found: Fitted = carried_out("fit", task_of(data, asked.task))(data, asked, **kept)
     return found
 
 

@@ -53,6 +53,7 @@ def load(
     modality: str | None = None,
     patients: str | None = None,
     repair: bool | None = None,
+    task: str | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
 ) -> Dataset:
@@ -67,6 +68,7 @@ def load(
     modality     kind of data, such as ``volume``; None: that of most files, by their endings
     patients     ``shared``: a given split may tear a patient's medical files apart; None: refused
     repair       mend boxes with a fault, where that can be done; else they are left out by name
+    task         ``transcribe``: a manifest of recordings with what is said in them
 
     Raises DataError or UsageError naming every file, row or parameter that is wrong.
     """
@@ -78,7 +80,8 @@ def load(
         "group": group,
         "split": split,
     }
-    dataset = sources.load(source, root=root, modality=modality, repair=repair, **columns)
+    told: dict[str, Any] = {"modality": modality, "repair": repair, "task": task, **columns}
+    dataset = sources.load(source, root=root, **told)
     opened = store or Store()
     try:
         found: Dataset = carried_out("load", dataset.task)(dataset, recipe, opened, progress)

@@ -14,12 +14,14 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
             {
                 "classification": ("regraft.verbs.prepare", "prepared_classes"),
                 "detection": ("regraft.verbs.detection.prepare", "prepared_boxes"),
+                "transcription": ("regraft.verbs.transcription.prepare", "prepared_transcripts"),
             }
         ),
         "fit": MappingProxyType(
             {
                 "classification": ("regraft.verbs.fit", "fit_classifier"),
                 "detection": ("regraft.verbs.detection.fit", "fit_detector"),
+                "transcription": ("regraft.verbs.transcription.fit", "fit_transcriber"),
             }
         ),
         "distil": MappingProxyType({"classification": ("regraft.verbs.fit", "fit_classifier")}),
@@ -30,6 +32,7 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
             {
                 "classification": ("regraft.verbs.evaluate", "evaluate_classifier"),
                 "detection": ("regraft.verbs.detection.measure", "evaluate_detector"),
+                "transcription": ("regraft.verbs.transcription.measure", "evaluate_transcriber"),
             }
         ),
         "quantize": MappingProxyType(
@@ -42,6 +45,7 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
             {
                 "classification": ("regraft.verbs.doctor", "doctor_of_classes"),
                 "detection": ("regraft.verbs.detection.doctor", "doctor_of_boxes"),
+                "transcription": ("regraft.verbs.transcription.doctor", "doctor_of_transcripts"),
             }
         ),
     }

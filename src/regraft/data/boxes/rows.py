@@ -8,6 +8,7 @@ from regraft.data import manifests
 from regraft.data.boxes.form import Corners, Listing, Picture, Told, number, shown
 from regraft.data.dataset import PART_OF
 from regraft.data.findings import Finding
+from regraft.data.sheets import FORMATS
 from regraft.errors import DataError
 
 # What the corners are called, in the order left, top, right, bottom.
@@ -42,7 +43,7 @@ def _corners(names: list[str]) -> tuple[str, ...] | None:
 
 def read(path: Path, root: Path | None = None) -> Listing:
     """What a table of boxes says. Raises DataError where a column is missing."""
-    sheet = manifests.FORMATS[path.suffix.lower()](path)
+    sheet = FORMATS[path.suffix.lower()](path)
     columns = {name.strip().casefold(): values for name, values in sheet.columns.items()}
     four = _corners(list(columns))
     roles = {role: next((n for n in columns if n in names), None) for role, names in ROLES.items()}

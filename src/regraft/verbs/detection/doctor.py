@@ -17,8 +17,9 @@ from regraft.data.sources import load
 from regraft.errors import UsageError
 from regraft.evaluation.detection import areas, overlaps
 from regraft.progress import Progress
-from regraft.verbs.detection.prepare import boxes_per_class, look, unseen_classes
+from regraft.verbs.detection.prepare import boxes_per_class, unseen_classes
 from regraft.verbs.doctor import Diagnosis
+from regraft.verbs.first_look import look
 
 TINY = 8.0  # pixels of 640: the geometric side below which an object is hardly seen
 HUGE = 0.95  # share of the picture

@@ -28,12 +28,12 @@ from regraft.verbs.detection.prepare import (
     divided,
     held_back,
     held_out,
-    look,
     rarest_of_each,
     unseen_classes,
 )
 from regraft.verbs.detection.settings import USUAL, WAYS, Way, refuse_wrong_settings
 from regraft.verbs.detection.told import record_of
+from regraft.verbs.first_look import look
 from regraft.verbs.fitted import Fitted, kept_folder
 
 LEAST_STEPS = 5

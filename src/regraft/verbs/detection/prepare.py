@@ -1,51 +1,25 @@
 """Pictures with boxes: looked at, without what cannot be read, split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.store import Store
 from regraft.data.boxes.form import Boxes
 from regraft.data.dataset import Dataset, listed
 from regraft.data.findings import Finding
-from regraft.data.inspection import inspect
 from regraft.data.splits import split
 from regraft.errors import DataError, UsageError
-from regraft.modalities import modality
 from regraft.progress import Progress
 from regraft.recipe import Recipe
+from regraft.verbs.first_look import Looked, look
 
 NOTHING = "(nothing)"  # stands for the class of pictures without objects where parts are drawn
 LEAST_HELD, MOST_HELD, HELD_SHARE = 6, 100, 0.1  # pictures of the learning part that are held back
 HELD_FROM = 40  # pictures to learn from: with fewer, none is held back
-
-
-@dataclass(frozen=True, eq=False)
-class Looked:
-    """What was looked at.
-
-    dataset   readable pictures, with their SHA-256 and all findings
-    together  ids that are copies of one picture
-    seen      of every row of the dataset as it was given
-    """
-
-    dataset: Dataset
-    together: tuple[tuple[str, ...], ...]
-    seen: Pass
-
-
-def look(dataset: Dataset, store: Store, progress: Progress | None) -> Looked:
-    """One look at each file: what cannot be read, copies, odd sizes, leaks."""
-    files = dataset.table["path"].to_list()
-    seen = pass_over(files, modality(dataset.modality), store, None, progress)
-    plain = replace(dataset, task="classification", classes=(), boxes={})
-    found = inspect(plain, seen.shas, seen.looks)
-    clean = replace(dataset, table=found.dataset.table, findings=found.dataset.findings)
-    return Looked(clean, found.together, seen)
 
 
 def prepared_boxes(

@@ -1,0 +1,145 @@
+"""TranscriptionModel: a network that hears, a head that spells, characters, provenance."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regraft.backbones.extractor import Extractor
+from regraft.data.inline import contents
+from regraft.errors import Unreadable
+from regraft.export.bundle import Bundle, write_bundle
+from regraft.modalities import modality
+from regraft.modalities.samples import Samples
+from regraft.modalities.spec import InputSpec
+from regraft.model.model import told_network
+from regraft.tasks.transcription.chunks import heard_in_pieces
+from regraft.tasks.transcription.vocabulary import BLANK, Vocabulary
+
+WHOLE = "segment-1of3"  # a view for which a recording is decoded as a whole, not its middle alone
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is said in one recording.
+
+    text        plain: lower case, without punctuation; None where it cannot be read
+    confidence  mean probability of its characters, in [0, 1]; not calibrated
+    length      of the recording, seconds
+    seconds     for reading and writing down
+    error       why there is no answer
+    """
+
+    text: str | None
+    confidence: float = 0.0
+    length: float = 0.0
+    seconds: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TranscriptionModel:
+    """A trained transcriber.
+
+    vocabulary  the characters that it knows
+    extractor   its network and input
+    head        tensors of the head, by their names
+    record      provenance as plain data
+    """
+
+    vocabulary: Vocabulary
+    extractor: Extractor
+    head: dict[str, npt.NDArray[Any]]
+    record: dict[str, Any]
+    modality: str = "audio"
+    task: str = "transcription"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """It tells none apart."""
+        return ()
+
+    @property
+    def networks(self) -> list[dict[str, Any]]:
+        """Its network as plain data, licences told."""
+        return [told_network(self.extractor.row, self.spec, "torch")]
+
+    @property
+    def spec(self) -> InputSpec:
+        """The input of the network."""
+        return self.extractor.spec
+
+    @cached_property
+    def _network(self) -> Any:
+        """Network and head as one module."""
+        import torch
+
+        from regraft.tasks.transcription.network import Transcriber, head_of, listening
+
+        head = head_of({name: torch.from_numpy(array) for name, array in self.head.items()})
+        made = Transcriber(listening(self.extractor.row, self.spec), head)
+        return made.requires_grad_(False).eval()
+
+    def transcribe(self, files: Sequence[str | Path]) -> Iterator[Written]:
+        """What is said in recordings of any length up to ten minutes, one after the other."""
+        for file in files:
+            begin = time.perf_counter()
+            try:
+                data = contents(str(file))
+            except OSError as error:
+                yield Written(None, error=f"it cannot be read: {error.strerror or error}")
+                continue
+            yield replace(self.transcribe_in(data, str(file)), seconds=time.perf_counter() - begin)
+
+    def transcribe_in(self, data: bytes, name: str) -> Written:
+        """What is said in an encoded recording."""
+        begin = time.perf_counter()
+        spec = replace(self.spec, views=(WHOLE,))
+        try:
+            raw, facts = modality(self.modality).decode(data, name, spec)
+        except Unreadable as error:
+            return Written(None, error=error.reason)
+        samples = raw.samples if raw.whole is None else raw.whole
+        scores = heard_in_pieces(samples, self.spec.size, self._scores)
+        path = scores.argmax(1)
+        sure = scores.max(1)[path != BLANK]
+        confidence = float(np.exp(sure).mean()) if len(sure) else 0.0
+        spent = time.perf_counter() - begin
+        text = self.vocabulary.text(path.tolist())
+        return Written(text, confidence, facts.width / 1000, spent)
+
+    def _scores(self, samples: Samples) -> npt.NDArray[np.float32]:
+        """(moments, c) logarithms of probabilities."""
+        import torch
+
+        prepared = np.frombuffer(np.ascontiguousarray(samples, "<f4").tobytes(), np.uint8)
+        heard = torch.from_numpy(np.ascontiguousarray(self.extractor.read(prepared)))[None]
+        with torch.inference_mode():
+            found = self._network(heard)[0].float().log_softmax(1)
+        return np.asarray(found.numpy())
+
+    def predict(self, source: Any, **settings: Any) -> Any:
+        """What is said in a file, a folder, a glob or a list of files; see `regraft.predict`."""
+        from regraft.model.predict import predict
+
+        return predict(self, source, **settings)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the bundle: one file, whole or not at all. Raises StorageError."""
+        from regraft.model.packing_transcription import pack
+
+        documents, tensors, files = pack(self)
+        write_bundle(Path(path), documents, tensors, files=files)
+        return Path(path)
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "TranscriptionModel":
+        """The model in a bundle; no code in it is run. Raises BundleError."""
+        from regraft.model.packing_transcription import unpack
+
+        return cls(**unpack(bundle))
