@@ -1,9 +1,9 @@
-"""Whether a classifier can be learned from a dataset at all."""
+"""Whether something can be learned from a dataset at all, and measured."""
 
 from collections.abc import Iterator
 
 from regraft.data.dataset import Dataset
-from regraft.errors import UsageError
+from regraft.errors import DataError, UsageError
 
 
 def check_learnable(dataset: Dataset) -> None:
@@ -31,3 +31,17 @@ def _problems(dataset: Dataset) -> Iterator[str]:
             f"all {len(learning)} examples to learn from are of one class, {classes[0]!r}; "
             "expected two classes or more"
         )
+
+
+def measured_part(dataset: Dataset, few: str = "examples") -> Dataset:
+    """The part that is measured on. Raises DataError where there is none.
+
+    few  what there are too few of
+    """
+    try:
+        return dataset.held_out
+    except DataError:
+        raise DataError(
+            f"nothing is left to measure on: there are too few {few} to split; add some, or give "
+            "a test part (a folder test, or a column split)"
+        ) from None

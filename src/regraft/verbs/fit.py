@@ -19,9 +19,9 @@ from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.reading import hash_files
 from regraft.backbones.store import Store, Verdict
 from regraft.data.dataset import Dataset
-from regraft.data.learnable import check_learnable
+from regraft.data.learnable import check_learnable, measured_part
 from regraft.data.sources import load, task_of
-from regraft.errors import DataError, UsageError
+from regraft.errors import UsageError
 from regraft.evaluation.report import Report
 from regraft.modalities import modality
 from regraft.modalities.spec import InputSpec
@@ -319,7 +319,7 @@ class _Run:
         singles = [rung for rung in rungs if len(rung.extractors) == 1 and not rung.lasts]
         able = [one for one in singles if trainable(one.extractors[0].row, self.recipe)]
         place = positions(self.dataset, prepared.dataset)
-        held = _held_out(prepared.dataset)
+        held = measured_part(prepared.dataset)
         ground = Ground(
             recipe=self.recipe,
             store=self.store,
@@ -365,7 +365,7 @@ class _Run:
         self, model: Model, data: Dataset, learning: Learning, rungs: list[Rung], best: Rung
     ) -> Report:
         """Read the held-out part, for the first and only time."""
-        held = _held_out(data)
+        held = measured_part(data)
         place = positions(data, held)
         asked = ("resamples", "seed", "positive")
         settings = {name: getattr(self.recipe, name) for name in asked}
@@ -388,13 +388,3 @@ class _Run:
         finally:
             spent = time.perf_counter() - before
             self.timings[stage] = self.timings.get(stage, 0) + spent
-
-
-def _held_out(data: Dataset) -> Dataset:
-    try:
-        return data.held_out
-    except DataError:
-        raise DataError(
-            "nothing is left to measure on: there are too few examples to split; add examples, or "
-            "give a test folder"
-        ) from None

@@ -15,6 +15,7 @@ import numpy as np
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
+from regraft.data.learnable import measured_part
 from regraft.data.sources import load
 from regraft.evaluation.report import Report
 from regraft.modalities import modality
@@ -27,7 +28,6 @@ from regraft.verbs.detection.prepare import (
     check_learnable,
     divided,
     held_back,
-    held_out,
     rarest_of_each,
     unseen_classes,
 )
@@ -44,6 +44,8 @@ LOOKS = 6
 AFTER = 4.0  # seconds for the report
 MEASURED = 3.0  # intervals and pictures, in passes over the held-out part
 BETTER = 0.02  # mAP by which weights of an earlier look must be ahead of the last average
+
+FEW = "annotated pictures"  # what there may be too few of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -114,7 +116,7 @@ class _Run:
         if data.split_source == "made":
             shares = " / ".join(f"{p:.0%}" for p in self.recipe.parts)
             self.chosen["split"] = f"{shares}, stratified by rarest class: no split was given"
-        held_out(data)
+        measured_part(data, FEW)
         self.dataset = data
         learning = data.learning
         train, held = held_back(learning, looked.together, self.recipe.seed)
@@ -203,7 +205,7 @@ class _Run:
         plan, r = self._plan(1), self.recipe
         epoch = len(self.train) / plan.batch
         finding = FORWARD * seconds / plan.batch
-        self.after = AFTER + MEASURED * finding * len(held_out(self.dataset))
+        self.after = AFTER + MEASURED * finding * len(measured_part(self.dataset, FEW))
         if self._has_length():
             return r.steps or max(1, round((r.epochs or 1) * epoch))
         left = r.budget - (time.monotonic() - self.started) - self.after
@@ -251,7 +253,7 @@ class _Run:
         """Read the held-out part, for the first and only time."""
         from regraft.verbs.detection.told import report_of
 
-        held = held_out(self.dataset)
+        held = measured_part(self.dataset, FEW)
         settings = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
         measured = measure(model, held, progress=self.progress, **settings)
         return report_of(measured, model, self.dataset, self.timings)

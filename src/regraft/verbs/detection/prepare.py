@@ -12,7 +12,7 @@ from regraft.data.boxes.form import Boxes
 from regraft.data.dataset import Dataset, listed
 from regraft.data.findings import Finding
 from regraft.data.splits import split
-from regraft.errors import DataError, UsageError
+from regraft.errors import UsageError
 from regraft.progress import Progress
 from regraft.recipe import Recipe
 from regraft.verbs.first_look import Looked, look
@@ -106,14 +106,3 @@ def held_back(learning: Dataset, together: Sequence[Sequence[str]], seed: int) -
         chosen.add(units[place])
     held = np.array([unit in chosen for unit in units])
     return np.flatnonzero(~held), np.flatnonzero(held)
-
-
-def held_out(data: Dataset) -> Dataset:
-    """The part that is measured on. Raises DataError where there is none."""
-    try:
-        return data.held_out
-    except DataError:
-        raise DataError(
-            "nothing is left to measure on: there are too few annotated pictures to split; add "
-            "some, or give a test part"
-        ) from None

@@ -16,6 +16,7 @@ from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
+from regraft.data.learnable import measured_part
 from regraft.data.sources import load
 from regraft.evaluation.report import Report
 from regraft.modalities import modality
@@ -32,7 +33,6 @@ from regraft.verbs.transcription.prepare import (
     check_learnable,
     divided,
     held_back,
-    held_out,
     learnable,
     unknown_characters,
 )
@@ -46,6 +46,8 @@ SLACK = 1.1  # of a step: what a rehearsal does not see
 LOOKS = 10
 AFTER = 6.0  # seconds for the report
 FORWARD = 0.4  # of a step: what its recordings take forwards only
+
+FEW = "recordings with transcripts"  # what there may be too few of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -126,7 +128,7 @@ class _Run:
             self.chosen["split"] = f"{shares}, groups whole: no split was given"
         some, odd = learnable(data, looked, self.spec)
         self.vocabulary = Vocabulary.of(some.texts)
-        odd += unknown_characters(held_out(data), self.vocabulary)
+        odd += unknown_characters(measured_part(data, FEW), self.vocabulary)
         self.dataset = replace(data, findings=(*data.findings, *odd))
         train, held = held_back(some, self.recipe.seed)
         self.train, self.held = some.some(train), some.some(held)
@@ -247,7 +249,7 @@ class _Run:
 
     def _measure(self, model: TranscriptionModel) -> Report:
         """Read the held-out part, for the first and only time."""
-        held = held_out(self.dataset)
+        held = measured_part(self.dataset, FEW)
         settings = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
         measured = measure(model, held, progress=self.progress, **settings)
         return report_of(measured, model, self.dataset, self.timings)

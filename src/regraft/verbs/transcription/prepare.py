@@ -11,7 +11,7 @@ from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset, listed
 from regraft.data.findings import Finding
 from regraft.data.splits import split
-from regraft.errors import DataError, UsageError
+from regraft.errors import UsageError
 from regraft.modalities.facts import Facts
 from regraft.modalities.spec import InputSpec
 from regraft.progress import Progress
@@ -156,14 +156,3 @@ def held_back(some: Learnable, seed: int) -> tuple[Any, Any]:
             taken += sizes[str(unit)]
     chosen = np.isin(units, sorted(held))
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
-
-
-def held_out(data: Dataset) -> Dataset:
-    """The part that is measured on. Raises DataError where there is none."""
-    try:
-        return data.held_out
-    except DataError:
-        raise DataError(
-            "nothing is left to measure on: there are too few recordings with transcripts to "
-            "split; add some, or give a test part"
-        ) from None
