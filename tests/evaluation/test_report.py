@@ -88,11 +88,23 @@ BESIDE: Record = {
         "lost": {"value": 0.0, "low": -0.01, "high": 0.01},
     }
 }
+# What a report of transcripts has beside.
+SPEECH: Record = {
+    "transcripts": [
+        {
+            **{"file": "a.wav", "said": "two", "written": "too", "errors": 1},
+            "steps": [["two", "too"], ["", "added"], ["left", ""]],
+        }
+    ],
+    "mistaken": [{"said": "two", "written": "too", "count": 3}],
+    "trivial": {"text": "nothing", "wer": 0.9, "cer": 0.9},
+    "speech_training": [{**BOXES["box_training"][0], "name": "probe", "chosen": "the last"}],
+}
 
 
 @pytest.fixture(scope="module")
 def full(make_record: MakeRecord) -> Record:
-    return make_record() | BOXES | FURTHER | BESIDE
+    return make_record() | BOXES | SPEECH | FURTHER | BESIDE
 
 
 @pytest.fixture

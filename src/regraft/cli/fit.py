@@ -124,7 +124,7 @@ def fit(
     resume: Resume = False,
     **training: Any,
 ) -> Reply:
-    """Fit a classifier, detector or transcriber; measure it on what is held out."""
+    """Fit a classifier, detector or transcriber, and measure it on what is held out."""
     from regraft.recipe import Recipe
 
     asked = (Recipe() if recipe is None else _read(recipe)).changed(

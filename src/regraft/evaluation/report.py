@@ -115,7 +115,7 @@ class Report:
 
     And where the task is to write down what is said:
 
-        transcripts    [{file, said, written, errors, steps [[kind, said, written]], thumbnail,
+        transcripts    [{file, said, written, errors, steps [[said, written]], thumbnail,
                        clip}], the worst first
         mistaken       [{said, written, count}]
         trivial        {text, wer, cer} of the same answer for all

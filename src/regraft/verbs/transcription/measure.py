@@ -153,7 +153,9 @@ def _worst(
             "said": said[i],
             "written": written[i],
             "errors": int(errors[i, 0]),
-            "steps": [list(s) for s in alignment(said[i].split(), written[i].split())],
+            "steps": [
+                [step.said, step.written] for step in alignment(said[i].split(), written[i].split())
+            ],
             "thumbnail": thumbnail("audio", files[i]),
             "clip": clip("audio", files[i]),
         }
