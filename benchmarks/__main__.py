@@ -55,6 +55,7 @@ BENCHMARKS = (
     Benchmark("duplicates_clothing", "duplicates.py", "{clothing}"),
     Benchmark("fine_tuning", "fine_tuning.py", "{clothing}"),
     Benchmark("partial", "partial.py", "{clothing}"),
+    Benchmark("ensemble", "ensemble.py", "--clothing {clothing}"),
     Benchmark("serving", "serving.py", "--model {model} --pictures {clothing}/validation"),
     Benchmark("detection", "detection.py", "{bccd}"),
     Benchmark("spoken_digits", "spoken_digits.py", "{fsdd}"),
