@@ -81,7 +81,7 @@ def predict(
         bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, not with a newline.")
     ] = False,
 ) -> Reply:
-    """Name the class of an example, the objects in a picture, or what is said in a recording."""
+    """Name the class of an example, objects in a picture, or what is said."""
     names = list(inputs or ())
     model = None if pretrained or not names else names.pop(0)
     written = form or _form_of(output)
