@@ -29,6 +29,7 @@ PUBLIC = {
     "predict": object,
     "predict_pretrained": object,
     "preview": object,
+    "prune": object,
     "quantize": object,
     "rank": object,
 }

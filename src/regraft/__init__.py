@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from regraft.verbs.harden import harden
     from regraft.verbs.prepare import load
     from regraft.verbs.preview import preview
+    from regraft.verbs.prune import prune
     from regraft.verbs.quantize import quantize
 
 __version__ = "0.1.0"
@@ -52,6 +53,7 @@ _PLACES = {
     "predict": "regraft.model.predict",
     "predict_pretrained": "regraft.model.predict",
     "preview": "regraft.verbs.preview",
+    "prune": "regraft.verbs.prune",
     "quantize": "regraft.verbs.quantize",
     "rank": "regraft.transfer.ranking",
 }
@@ -75,6 +77,7 @@ __all__ = [
     "predict",
     "predict_pretrained",
     "preview",
+    "prune",
     "quantize",
     "rank",
 ]

@@ -14,8 +14,8 @@ VERBS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 
 def test_the_verbs_are_all_there() -> None:
     first = ["fit", "doctor", "rank", "compare", "preview"]
-    more = ["evaluate", "harden", "quantize", "ensemble", "distil", "predict", "serve", "export"]
-    more += ["backbones", "demo"]
+    more = ["evaluate", "harden", "prune", "quantize", "ensemble", "distil", "predict", "serve"]
+    more += ["export", "backbones", "demo"]
     assert list(VERBS) == [*first, *more]
 
 

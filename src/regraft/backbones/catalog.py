@@ -140,6 +140,7 @@ class CatalogRow:
     config          a file beside the weights that the architecture is read from
     graph           the engine whose own graph the weights file holds in place of weights: such a
                     network gives features by that engine, and is nothing that could be trained
+    narrow          the weights have fewer channels than the architecture is built with
     tokenizer       a file beside the weights that cuts texts into tokens, for networks of texts
     max_size        the largest size that the network reads; 0: there is no limit
     options         further arguments of the architecture (timm's ``model_args``); of a network of
@@ -167,6 +168,7 @@ class CatalogRow:
     check: Check | None = None
     config: str = ""
     graph: str = ""
+    narrow: bool = False
     tokenizer: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from regraft.backbones.catalog import CatalogRow, Family, families
 from regraft.backbones.masks import MASKS, Tokens
+from regraft.backbones.narrowing import narrow
 from regraft.backbones.readers import reader
 from regraft.backbones.resizing import RESIZE
 from regraft.backbones.sources import source
@@ -336,7 +337,10 @@ def load_network(
     family = families()[row.family]
     state = _used(read_state(weight_file(row, offline=offline)), family)
     try:
-        module = maker.load(maker.build(row), state).eval()
+        built = maker.build(row)
+        if row.narrow:
+            narrow(built, state)
+        module = maker.load(built, state).eval()
     except BackboneError as error:
         raise BackboneError(f"{row.name}: {error}") from error
     _self_check(row, module)

@@ -35,6 +35,7 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "transcription": ("regraft.verbs.transcription.measure", "evaluate_transcriber"),
             }
         ),
+        "prune": MappingProxyType({"classification": ("regraft.verbs.prune", "prune_classifier")}),
         "quantize": MappingProxyType(
             {"classification": ("regraft.verbs.quantize", "quantize_classifier")}
         ),
