@@ -81,8 +81,7 @@ def fit(
     resume: bool = False,
     **settings: Any,
 ) -> Model:
-    """Fit a classifier, a detector where the examples have boxes, or a transcriber where `task`
-    asks for one.
+    """Fit a classifier, a detector where there are boxes, or a transcriber where `task` says so.
 
     data      a Dataset, or a source as for `regraft.load`
     recipe    what is asked for; None: the defaults
