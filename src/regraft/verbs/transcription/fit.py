@@ -41,7 +41,8 @@ from regraft.verbs.transcription.told import learning_run, record_of, report_of
 
 LEAST_STEPS, MOST_EPOCHS = 20, {PROBE: 120.0}
 TUNED_EPOCHS = 40.0
-PROBE_SHARE = 0.4  # of the time, where the network is trained too
+PROBE_SHARE = 0.6  # of the time, where the network is trained too
+MUTE = 0.9  # of the characters held back that are wrong: the head has not begun to spell
 SLACK = 1.1  # of a step: what a rehearsal does not see
 LOOKS = 10
 AFTER = 6.0  # seconds for the report
@@ -151,6 +152,13 @@ class _Run:
         self._take(head, trained, held)
         self.probe = {name: t.clone() for name, t in head.state_dict().items()}
         self.errors = held.judged(head, _cpu())[1] if held else None
+        if self._is_mute():
+            self.chosen["spelling"] = "hardly begun when the time was over: give a larger budget"
+
+    def _is_mute(self) -> bool:
+        """Whether the head still says next to nothing, as all of them do at first."""
+        every = sum(map(len, self.held.texts))
+        return self.errors is not None and bool(self.errors.sum() > MUTE * every)
 
     def _moments(self) -> Any:
         self.steps.head(1)
@@ -162,6 +170,9 @@ class _Run:
 
         if self.errors is None:
             self._drop("too few recordings to hold some back, by which it could be judged")
+            return self.row
+        if self._is_mute() and not self._is_asked(self.strategy):
+            self._drop("its head has not begun to spell")
             return self.row
         self.steps.add()
         held = self.steps.held_sounds()
