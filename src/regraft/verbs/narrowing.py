@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from regraft.training.grafted import Grafted
+    from regraft.training.teaching import Teaching
     from regraft.training.tuning import Lesson, Ready
 
 RECOVERY = Strategy(
@@ -189,7 +190,7 @@ class Narrower:
 
     def _ready(self, narrow: Extractor, fit: HeadFit) -> "Ready":
         """A run of one step: how many there may be is not known yet."""
-        from regraft.compression.recovery import Relearned
+        from regraft.training.objectives import Taught
         from regraft.training.start import settings_of
         from regraft.training.tuning import ready
 
@@ -199,8 +200,25 @@ class Narrower:
         temperature = fit_temperature(fit.left_out, self.train.labels)
         about = (RECOVERY, narrow.row, narrow.spec, fit.head, temperature)
         made = ready(*about, self.lesson(self.train), plan, kind)
-        objective = Relearned(plan, made.material, self.teacher())
+        objective = Taught(plan, made.material, self._teaching())
         return replace(made, material=replace(made.material, objective=objective))
+
+    def _teaching(self) -> "Teaching":
+        """The network as it was answers to each augmented picture anew; no answer is kept."""
+        import torch
+
+        from regraft.training.teaching import Teaching
+
+        teacher = self.teacher().eval().requires_grad_(False)
+        known = np.ones(len(self.train.labels), bool)
+        none = np.zeros((len(known), self.train.classes))
+
+        def see(pixels: "Tensor") -> "Tensor":
+            with torch.no_grad():
+                answers: Tensor = teacher.to(pixels.device)(pixels)
+            return answers
+
+        return Teaching(none, known, known, see=see)
 
     def _steps(self, ready: "Ready", seconds: float) -> int:
         from regraft.training.tuning import rehearsed
