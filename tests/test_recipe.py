@@ -50,6 +50,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "log": names,
     "at": st.none() | texts,
     "positive": st.none() | texts,
+    "labels": names,
+    "separator": st.none() | texts,
     "modality": st.none() | texts,
     "task": st.none() | texts,
     "window": st.none() | st.sampled_from(["file", "full", "percentile", "40,400"]),
@@ -110,7 +112,10 @@ WRONG: dict[str, list[Any]] = {
     "weight_decay": [-0.1, 11, "0.1", True],
     "average": [-0.1, 1.1, "0.1", True],
     "log": [3, [None], ","],
-    **{name: [3, ["sgd"], "\ud800"] for name in ("at", "positive", "modality", "task")},
+    **{
+        name: [3, ["sgd"], "\ud800"] for name in ("at", "positive", "modality", "task", "separator")
+    },
+    "labels": [3, [""], "a,,b"],
     "window": [3, "bone", "40", "40,0", "\ud800"],
     "patients": [3, "apart", "\ud800"],
     "coverage": [0, 1, 1.5, "0.9", None, float("nan"), True],

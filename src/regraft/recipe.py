@@ -27,10 +27,10 @@ TRAINING_TEXTS = (
 )
 TEXTS = (
     *("source", "root", "label", "path_column", "text", "group", "split", "engine"),
-    *("at", "positive", "modality", "task"),
+    *("at", "positive", "modality", "task", "separator"),
     *TRAINING_TEXTS,
 )
-LISTS = ("backbone", "views", "licence", "strategy", "log")
+LISTS = ("backbone", "views", "licence", "strategy", "log", "labels")
 # Numbers of training: the least and the most.
 TRAINING_NUMBERS = {
     "epochs": (0.01, 10_000),
@@ -80,11 +80,15 @@ class Recipe:
     at           operating point, such as ``sensitivity>=0.95``; None: the most probable class
     window       of medical and 16-bit pictures: which values become black and white, ``file``,
                  ``percentile``, ``full`` or a centre and a width, ``40,400``; None: file
-    task         ``transcribe``: recordings are written down; None: what the source tells
     modality     kind of data, such as ``volume``; None: that of most files, by their endings
     patients     ``shared``: a given split may tear a patient's medical files apart; None: refused
     positive     class that the operating point and the decision curve are about; None: of two
                  classes the second
+    task         what the examples are for: ``classification``, ``tags`` (any number of labels
+                 each), ``regression`` (numbers), ``transcribe`` (recordings are written down) ...;
+                 None: as the source tells, of a manifest guessed
+    labels       several columns of a manifest: tags as 0 or 1, or numbers
+    separator    between the tags in a cell of the label column, such as ``;``
     """
 
     source: str = ""
@@ -132,10 +136,12 @@ class Recipe:
     resamples: int = 1000
     window: str | None = None
     modality: str | None = None
-    task: str | None = None
     patients: str | None = None
     at: str | None = None
     positive: str | None = None
+    task: str | None = None
+    labels: tuple[str, ...] = ()
+    separator: str | None = None
 
     def __post_init__(self) -> None:
         asked: Any = self  # from TOML or a command line the fields have other types

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regraft.data.dataset import COLUMNS, Dataset, listed, natural_key
+from regraft.data.dataset import COLUMNS, Dataset, listed
 from regraft.data.findings import Finding
+from regraft.data.labels import natural_key
 from regraft.data.sources import load
 from regraft.errors import DataError, StorageError, UsageError
 

@@ -8,7 +8,8 @@ import pytest
 
 from regraft.data.dataset import Dataset
 from regraft.data.learnable import check_learnable
-from regraft.data.sources import EXTENSIONS, SOURCES, Source, load, registered
+from regraft.data.options import EXTENSIONS
+from regraft.data.sources import SOURCES, Source, load, registered
 from regraft.errors import DataError, RegraftError, UsageError
 
 

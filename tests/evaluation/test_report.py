@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from regraft.data import findings as data_findings
 from regraft.errors import StorageError, UsageError
 from regraft.evaluation import page
+from regraft.evaluation.headlines import headline
 from regraft.evaluation.page import SECTIONS, doctor_page, report_page
-from regraft.evaluation.report import Report, duration, headline, per_hundred, visible
+from regraft.evaluation.report import Report, duration, per_hundred, visible
 
 Record = dict[str, Any]
 MakeRecord = Callable[..., Record]
@@ -100,11 +101,35 @@ SPEECH: Record = {
     "trivial": {"text": "nothing", "wer": 0.9, "cer": 0.9},
     "speech_training": [{**BOXES["box_training"][0], "name": "probe", "chosen": "the last"}],
 }
+VECTORS: Record = {
+    "per_tag": [{"tag": "cat", "support": 3, "answered": 2, "threshold": 0.4, "f1": 0.5}],
+    "beside": {
+        "tags": ["cat", "dog"],
+        "together": [[3, 1], [1, 2]],
+        "none": 4,
+        "confused": [{"missed": "cat", "said": "dog", "count": 1}],
+    },
+    "worst_tags": [
+        {
+            "title": "Missed",
+            "rows": [
+                {
+                    "file": "a.png",
+                    "about": "missed: cat",
+                    "tags": [{"name": "cat", "probability": 0.1, "there": True, "said": False}],
+                }
+            ],
+        }
+    ],
+    "per_number": [{"name": "cells", "mean": 9.0, "spread": 2.0, "r2": 0.5, "coverage": 0.9}],
+    "numbers": [{"name": "cells", "points": []}],
+    "worst_numbers": [{"file": "a.png", "numbers": [{"name": "cells", "right": 1, "answer": 2.5}]}],
+}
 
 
 @pytest.fixture(scope="module")
 def full(make_record: MakeRecord) -> Record:
-    return make_record() | BOXES | SPEECH | FURTHER | BESIDE
+    return make_record() | BOXES | SPEECH | FURTHER | BESIDE | VECTORS
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from regraft.backbones.store import Store
-from regraft.data.sources import EXTENSIONS
+from regraft.data.options import EXTENSIONS
 from regraft.errors import Unreadable, UsageError
 from regraft.modalities import MODALITIES, modality
 from regraft.modalities.base import MOST_CLIP

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.model.packing import _wrong_head
+from regraft.model.packing import wrong_head
 from regraft.transfer.probe import fit_wide_head
 
 TOLD = {"classes": ["a", "b"]}
@@ -22,7 +22,7 @@ def head() -> dict[str, Any]:
 
 
 def test_a_whole_one_is_taken(head: dict[str, Any]) -> None:
-    assert list(_wrong_head(head, TOLD)) == []
+    assert list(wrong_head(head, TOLD)) == []
 
 
 FORGERIES: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -42,6 +42,6 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forged_one_is_refused(head: dict[str, Any], name: str) -> None:
     FORGERIES[name](head)
-    told = list(_wrong_head(head, TOLD))
+    told = list(wrong_head(head, TOLD))
     assert told
     assert all(line.startswith("head") for line in told)

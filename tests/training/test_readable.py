@@ -25,7 +25,7 @@ GOOD: dict[str, list[Any]] = {
 BAD: dict[str, list[tuple[Any, str]]] = {
     "optimiser": [("adamv", "did you mean adam"), ("sgd:momentun=1", "momentun")],
     "schedule": [("cosin", "did you mean cosine"), ("cosine:floor=x", "floor=x")],
-    "loss": [("focal:gamma=-1", "gamma: -1"), ("binary", "the task is to tell classes")],
+    "loss": [("focal:gamma=-1", "gamma: -1"), ("binary", "is for labels; for classes")],
     "attack": [("pgdd", "did you mean pgd"), ("pgd:steps=0", "steps: 0")],
     "sampling": [("balance", "did you mean balanced")],
     "weights": [("inverted", "did you mean inverse")],

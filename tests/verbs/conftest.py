@@ -113,7 +113,7 @@ def kept(
 
     made: dict[float, Run] = {}
 
-    def said(share: float, tuned: Any, probe: Any, labels: Any, most: float) -> Mix:
+    def said(share: float, tuned: Any, probe: Any, labels: Any, most: float, target: Any) -> Mix:
         temperature = mixed_answer(tuned, probe, labels).temperature
         scores = share * tuned / temperature + (1 - share) * probe
         return Mix(share, temperature, np.asarray(scores), "better than the probe: by order")

@@ -15,9 +15,9 @@ from regraft.evaluation.operating import LEFT_OUT
 from regraft.model.model import Model
 from regraft.training.teaching import Teaching
 from regraft.verbs import teacher as taught
-from regraft.verbs.evaluate import short
 from regraft.verbs.fitted import Fitted
 from regraft.verbs.ground import divided
+from regraft.verbs.measuring import short
 from regraft.verbs.members import Member
 from regraft.verbs.rungs import Learning
 from regraft.verbs.teacher import Teacher

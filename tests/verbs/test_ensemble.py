@@ -16,9 +16,9 @@ from regraft.evaluation.calibration import softmax
 from regraft.evaluation.operating import HELD_BACK, Judged
 from regraft.model.model import Model
 from regraft.verbs import ensemble as verb
-from regraft.verbs.evaluate import short
 from regraft.verbs.fit import fit_and_report
 from regraft.verbs.fitted import Fitted
+from regraft.verbs.measuring import short
 from regraft.verbs.members import members
 
 QUICK: dict[str, Any] = {"resamples": 200, "timed": False}

@@ -1,7 +1,8 @@
 """How answers are written: forms for programs, tables for people, by the task of a model."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -70,6 +71,33 @@ def _said_cells(one: Any) -> list[str]:
     return [one.file, one.text or "", sure, one.error or ""]
 
 
+def _tagged_table(answers: Sequence[Any], top: int | None) -> Any:
+    more = () if top is None else (f"top {top}",)
+    return table(
+        ("file", "tags", "note", *more), (_tagged_cells(one, bool(more)) for one in answers)
+    )
+
+
+def _tagged_cells(one: Any, with_top: bool) -> list[str]:
+    from regraft.evaluation.report import share
+
+    note = one.error or ("unlike the training data" if one.unlike else "")
+    said, top = (", ".join(f"{n} {share(p)}" for n, p in some) for some in (one.tags, one.top))
+    said = said or ("" if one.error else "none")
+    return [one.file, said, note, *([top] if with_top else [])]
+
+
+def _valued_table(answers: Sequence[Any], top: int | None) -> Any:
+    return table(("file", "answer", "interval", "note"), map(_valued_cells, answers))
+
+
+def _valued_cells(one: Any) -> list[str]:
+    note = one.error or ("unlike the training data" if one.unlike else "")
+    said = ", ".join(f"{v.name} {v.value:.4g}" for v in one.values)
+    ends = ", ".join(f"{v.low:.4g} to {v.high:.4g}" for v in one.values if v.low is not None)
+    return [one.file, said, ends, note]
+
+
 class Kind(NamedTuple):
     """How the answers of a task are put.
 
@@ -124,6 +152,30 @@ def _nothing_found(name: str, reason: str) -> Any:
     return Found(name, error=reason)
 
 
+def _tagged_list(answers: Iterable[Any]) -> Any:
+    from regraft.model.tagged import TaggedList
+
+    return TaggedList(answers)
+
+
+def _no_tags(name: str, reason: str) -> Any:
+    from regraft.model.tagged import Tagged
+
+    return Tagged(name, error=reason)
+
+
+def _valued_list(answers: Iterable[Any]) -> Any:
+    from regraft.model.tagged import ValuedList
+
+    return ValuedList(answers)
+
+
+def _no_value(name: str, reason: str) -> Any:
+    from regraft.model.tagged import Valued
+
+    return Valued(name, error=reason)
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "classification": Kind(("jsonl", "csv", "parquet"), _predictions, _no_prediction, _table),
@@ -131,5 +183,17 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             ("jsonl", "csv", "coco"), _found_list, _nothing_found, _found_table, True, False
         ),
         "transcription": Kind(("jsonl", "csv"), _said_list, _nothing_said, _said_table, top=False),
+        "tags": Kind(("jsonl", "csv"), _tagged_list, _no_tags, _tagged_table),
+        "regression": Kind(("jsonl", "csv"), _valued_list, _no_value, _valued_table, top=False),
     }
 )
+
+
+def unfit(kind: Kind, top: int | None, form: str, draw: Path | None) -> Iterator[str]:
+    """What was asked of a model that its answers do not have."""
+    if form in FORMS and form not in kind.forms:
+        yield f"--format: such answers have no form {form}; choose {' or '.join(kind.forms)}"
+    if draw is not None and not kind.draws:
+        yield "--draw: the model finds no boxes; there are none to draw"
+    if top is not None and not kind.top:
+        yield "--top: is for classes and tags"

@@ -12,10 +12,12 @@ from regraft.cli.options import (
     Group,
     Kind,
     Label,
+    Labels,
     PathColumn,
     Repair,
     Root,
     Seed,
+    Separator,
     Size,
     Source,
     SplitColumn,
@@ -25,6 +27,7 @@ from regraft.cli.options import (
     columns,
     given,
     network_names,
+    of_labels,
 )
 from regraft.cli.tables import table
 from regraft.storage import write_atomically
@@ -72,13 +75,15 @@ def doctor(
     engine: Engine = None,
     seed: Seed = None,
     label: Label = None,
+    labels: Labels = None,
+    separator: Separator = None,
+    task: Task = None,
     group: Group = None,
     path_column: PathColumn = None,
     text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
     modality: Kind = None,
-    task: Task = None,
     repair: Repair = False,
 ) -> Reply:
     """Find unreadable files, copies, leaks and doubtful labels."""
@@ -88,12 +93,13 @@ def doctor(
     check_output("--csv", csv, (".csv",))
     check_output("--manifest", manifest, (".csv", ".parquet", ".json"))
     told = columns(label, group, path_column, text, split_column, root)
+    told |= of_labels(task, labels, separator)
     network = {"backbone": backbone, "size": size, "engine": engine, "seed": seed}
     found = regraft.doctor(
         source,
         look_for_label_errors=not no_label_errors,
         progress=voice.progress,
-        **given(**told, **network, modality=modality, task=task, repair=repair or None),
+        **given(**told, **network, modality=modality, repair=repair or None),
     )
     _show(voice, found)
     written = _written(found, report, csv, manifest)

@@ -10,14 +10,17 @@ from regraft.cli.options import (
     At,
     Group,
     Label,
+    Labels,
     PathColumn,
     Positive,
     Repair,
     Root,
+    Separator,
     Source,
     Text,
     check_output,
     given,
+    of_labels,
     several,
 )
 from regraft.cli.outputs import without_thumbnails
@@ -84,6 +87,8 @@ def evaluate(
         typer.Option(help="Part to measure on; by default the held-out one, or all without parts."),
     ] = None,
     label: Label = None,
+    labels: Labels = None,
+    separator: Separator = None,
     group: Group = None,
     path_column: PathColumn = None,
     text: Text = None,
@@ -110,15 +115,13 @@ def evaluate(
     import regraft
 
     asked = given(eps=several(eps), norm=norm, attack=attack, attacked=examples)
-    if asked and not robust:
-        raise UsageError(
-            "--eps, --norm, --attack, --examples: are for --robust; add it or leave them out"
-        )
+    _refuse_useless(asked, robust)
     check_output("--report", report, (".html", ".json"))
     found = regraft.evaluate(
         model,
         source,
         **given(label=label, group=group, path_column=path_column, text=text, root=root),
+        **given(**of_labels(None, labels, separator)),
         split=split,
         heat_maps=heat_maps,
         **given(at=at, positive=positive, repair=repair or None),
@@ -133,6 +136,13 @@ def evaluate(
         found.save(report)
         voice.print(f"\nwritten: {report}")
     return Reply(without_thumbnails(found.record))
+
+
+def _refuse_useless(asked: dict[str, Any], robust: bool) -> None:
+    if asked and not robust:
+        raise UsageError(
+            "--eps, --norm, --attack, --examples: are for --robust; add it or leave them out"
+        )
 
 
 def _show_parts(voice: Voice, record: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from regraft.cli.options import (
     Group,
     Kind,
     Label,
+    Labels,
     Licences,
     PathColumn,
     Patients,
@@ -21,6 +22,7 @@ from regraft.cli.options import (
     Repair,
     Root,
     Seed,
+    Separator,
     Size,
     SplitColumn,
     Task,
@@ -28,7 +30,8 @@ from regraft.cli.options import (
     Window,
     columns,
     given,
-    several,
+    lists,
+    of_labels,
 )
 from regraft.errors import UsageError
 
@@ -107,13 +110,15 @@ def fit(
     seed: Seed = None,
     parts: Parts = None,
     label: Label = None,
+    labels: Labels = None,
+    separator: Separator = None,
+    task: Task = None,
     group: Group = None,
     path_column: PathColumn = None,
     text: Text = None,
     root: Root = None,
     split_column: SplitColumn = None,
     modality: Kind = None,
-    task: Task = None,
     window: Window = None,
     patients: Patients = None,
     at: At = None,
@@ -124,26 +129,23 @@ def fit(
     resume: Resume = False,
     **training: Any,
 ) -> Reply:
-    """Fit a classifier, detector or transcriber, and measure it on what is held out."""
+    """Fit a model of classes, tags, numbers, boxes or speech; measure it."""
     from regraft.recipe import Recipe
 
     asked = (Recipe() if recipe is None else _read(recipe)).changed(
         **given(
             source=source,
             budget=budget,
-            backbone=several(backbone),
             size=size,
-            views=several(views),
             engine=engine,
-            licence=several(licence),
             seed=seed,
             parts=_shares(parts),
             **columns(label, group, path_column, text, split_column, root),
-            **given(modality=modality, task=task, window=window, patients=patients),
+            **of_labels(task, labels, separator),
+            **given(modality=modality, window=window, patients=patients),
             at=at,
             positive=positive,
-            strategy=several(strategy),
-            log=several(log),
+            **lists(backbone=backbone, views=views, licence=licence, strategy=strategy, log=log),
             repair=repair or None,
             **training,
         )

@@ -27,6 +27,26 @@ Source = Annotated[
 Label = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column of a manifest that holds the labels.")
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TASK",
+        help="Of a manifest: tags (any number of labels each), regression (numbers), transcribe: "
+        "recordings (path) with what is said (text). By default what SOURCE itself tells.",
+    ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels",
+        metavar="COLUMNS",
+        help="Several columns of labels: tags as 0 or 1, or numbers; several times or with commas.",
+    ),
+]
+Separator = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="Between the tags in a cell, such as ';'."),
+]
 Group = Annotated[
     str | None,
     typer.Option(
@@ -54,14 +74,6 @@ Kind = Annotated[
         metavar="KIND",
         help="Kind of data: image, text, audio, volume; by default what most files are by their "
         "endings. volume: a folder of DICOM slices is one example, a TIFF file its pages.",
-    ),
-]
-Task = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="transcribe: SOURCE is a manifest of recordings (path) with what is said (text). "
-        "By default what SOURCE itself tells.",
     ),
 ]
 Window = Annotated[
@@ -157,9 +169,21 @@ def columns(
     return told | {"split": split, "root": None if root is None else str(root)}
 
 
+def of_labels(
+    task: str | None, labels: Iterable[str] | None, separator: str | None
+) -> dict[str, Any]:
+    """What is said of the labels of a manifest beside their column."""
+    return {"task": task, "labels": several(labels), "separator": separator}
+
+
 def several(values: Iterable[str] | None) -> tuple[str, ...]:
     """``["a,b", "c"]`` → ``("a", "b", "c")``."""
     return tuple(name.strip() for value in values or () for name in value.split(","))
+
+
+def lists(**values: Iterable[str] | None) -> dict[str, tuple[str, ...]]:
+    """Options that may be given several times, each as `several` gives it."""
+    return {name: several(value) for name, value in values.items()}
 
 
 def check_output(option: str, path: Path | None, endings: Sequence[str] = ()) -> None:

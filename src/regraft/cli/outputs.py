@@ -102,6 +102,7 @@ def made_document(fitted: "Fitted", paths: Mapping[str, Path]) -> dict[str, Any]
         *("boxes_per_class", "box_errors", "box_confusion", "box_training"),
         *("members", "before_after"),
         *("transcripts", "mistaken", "trivial", "speech_training"),
+        *("per_tag", "beside", "per_number"),
     )
     files = {key: str(path) for key, path in paths.items()}
     figures = {"metrics": fitted.report.metrics} | {

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from regraft.cli.answers import ENDINGS, FORMS, KINDS, ONE_CLASS, Form, Kind
+from regraft.cli.answers import ENDINGS, FORMS, KINDS, ONE_CLASS, Form, Kind, unfit
 from regraft.cli.edge import Reply, Voice, complain
 from regraft.cli.options import check_output, network_names
 from regraft.cli.outputs import made
@@ -22,7 +22,10 @@ from regraft.storage import write_atomically
 Least = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, metavar="SCORE", help="Of a detector: the score from which boxes count."
+        min=0,
+        max=1,
+        metavar="SCORE",
+        help="Of a detector and of tags: the score from which boxes, or tags, count.",
     ),
 ]
 Draw = Annotated[
@@ -81,7 +84,7 @@ def predict(
         bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, not with a newline.")
     ] = False,
 ) -> Reply:
-    """Name the class of an example, objects in a picture, or what is said."""
+    """Tell the class, tags, number or objects of an example, or what is said."""
     names = list(inputs or ())
     model = None if pretrained or not names else names.pop(0)
     written = form or _form_of(output)
@@ -91,7 +94,7 @@ def predict(
     who = partial(_as_it_is, pretrained) if pretrained else partial(_fitted, str(model))
     source = who(top, least, voice)
     kind = KINDS[source.task]
-    if mistakes := list(_unfit(kind, top, written, draw)):
+    if mistakes := list(unfit(kind, top, written, draw)):
         raise UsageError(*mistakes)
     tally = _Tally(keep=voice.json)
     answers = tally.watch(_in_order(source, _named(names, null)))
@@ -289,12 +292,3 @@ def _texts(answers: Iterator[Any], form: Form, kind: Kind) -> Iterator[Any]:
         text = form.text(kind.gather(some))
         yield "".join(text.splitlines(True)[form.heading :]) if begun else text
         begun = True
-
-
-def _unfit(kind: Kind, top: int | None, form: str, draw: Path | None) -> Iterator[str]:
-    if form in FORMS and form not in kind.forms:
-        yield f"--format: such answers have no form {form}; choose {' or '.join(kind.forms)}"
-    if draw is not None and not kind.draws:
-        yield "--draw: the model finds no boxes; there are none to draw"
-    if top is not None and not kind.top:
-        yield "--top: is for classes"

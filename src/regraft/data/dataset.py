@@ -1,9 +1,8 @@
 """Dataset: a manifest and how to read it, with no pixels inside."""
 
 import io
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +13,7 @@ import polars as pl
 
 from regraft.data.findings import Finding
 from regraft.data.inline import inline_text
+from regraft.data.labels import FORMS, Form, matrix, natural_key
 from regraft.errors import DataError, UsageError
 from regraft.storage import write_atomically
 
@@ -31,14 +31,6 @@ PART_OF = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-
-
-def natural_key(text: str) -> tuple[Any, ...]:
-    """Sort key by which ``class 2`` comes before ``class 10``; case decides last."""
-    pieces = re.split(r"([0-9]+)", text.casefold())
-    # Digits compare by length, then as text: int() refuses numbers of more than 4300 digits.
-    digits = [(len(d.lstrip("0")), d.lstrip("0")) for d in pieces[1::2]]
-    return (pieces[0], *zip(digits, pieces[2::2], strict=True)), text
 
 
 def listed(names: Iterable[str], limit: int = 10) -> str:
@@ -113,6 +105,8 @@ class Dataset:
         """
         table = _table(columns)
         parts = table["split"].drop_nulls().unique().to_list()
+        from regraft.data.odd_labels import odd_labels
+
         noted = tuple(findings)
         if len(parts) == 1:
             table = table.with_columns(split=pl.lit(None, pl.String))
@@ -120,7 +114,7 @@ class Dataset:
         classes = tuple(sorted(table["label"].drop_nulls().unique(), key=natural_key))
         source = "given" if len(parts) > 1 else "none"
         made = cls(table, root, modality=modality, classes=classes, split_source=source)
-        return replace(made, findings=(*noted, *_label_findings(made)))
+        return replace(made, findings=(*noted, *odd_labels(made)))
 
     def __len__(self) -> int:
         return self.table.height
@@ -178,6 +172,23 @@ class Dataset:
         return self._in_parts("train", *(["validation"] if both else [])).labelled
 
     @property
+    def form(self) -> Form:
+        """How its labels are to be read."""
+        return FORMS[self.task]
+
+    def named(self, table: pl.DataFrame) -> Counter[str]:
+        """How many examples of a table name each class."""
+        found: Counter[str] = Counter()
+        for label, n in table["label"].drop_nulls().value_counts().iter_rows():
+            found.update(dict.fromkeys(self.form.names(label), n))
+        return found
+
+    @property
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """(n, k) what is right for each example and class, as numbers; NaN without a label."""
+        return matrix(self.table["label"].to_list(), self.task, self.classes)
+
+    @property
     def targets(self) -> npt.NDArray[np.int64]:
         """(n,) positions of the labels in `classes`; -1 for no label and for labels not in it."""
         position = {name: i for i, name in enumerate(self.classes)}
@@ -195,7 +206,7 @@ class Dataset:
         call this on the whole dataset, before a view is taken, so that positions agree.
         """
         table = self.table.filter(~pl.col("id").is_in(list(ids)))
-        lost = set(self.table["label"].drop_nulls()) - set(table["label"].drop_nulls())
+        lost = set(self.named(self.table)) - set(self.named(table))
         classes = tuple(name for name in self.classes if name not in lost)
         emptied = tuple(_emptied(name) for name in sorted(lost, key=natural_key))
         noted = (*self.findings, *findings, *emptied)
@@ -218,8 +229,8 @@ class Dataset:
         }
 
     def _counts(self, rows: pl.DataFrame) -> dict[str, Any]:
-        counts = dict(rows["label"].drop_nulls().value_counts().iter_rows())
-        per_class = {name: counts.get(name, 0) for name in self.classes}
+        counts = self.named(rows)
+        per_class = {name: counts[name] for name in self.classes}
         return {"examples": rows.height, "classes": per_class}
 
     def to_manifest(self, path: Path, *, inside_data: bool = False) -> Path:
@@ -281,9 +292,6 @@ def _table(columns: Mapping[str, Sequence[str | None]]) -> pl.DataFrame:
         ) from None
 
 
-# What is odd about labels ------------------------------------------------------------------------
-
-
 def _one_part(part: str) -> Finding:
     reason = f"all examples are said to be in {part!r}: that separates nothing, so it is not used"
     return Finding("one-part", (), reason, "note")
@@ -291,60 +299,3 @@ def _one_part(part: str) -> Finding:
 
 def _emptied(name: str) -> Finding:
     return Finding("empty-class", (), f"the class {name!r} has no example left")
-
-
-def _label_findings(dataset: Dataset) -> Iterator[Finding]:
-    yield from _unlabelled(dataset)
-    yield from _blanks(dataset)
-    yield from _twins(dataset)
-    yield from _tiny(dataset)
-    yield from _unseen(dataset)
-
-
-def _ids(table: pl.DataFrame, labels: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple(table.filter(pl.col("label").is_in(list(labels)))["id"])
-
-
-def _unlabelled(dataset: Dataset) -> Iterator[Finding]:
-    """Only beside labelled ones: a set without any label is one to predict on."""
-    bare = dataset.table.filter(pl.col("label").is_null())["id"]
-    if dataset.classes and len(bare):
-        reason = f"{len(bare)} examples have no label; nothing is learnt from them"
-        yield Finding("unlabelled", tuple(bare), reason)
-
-
-def _blanks(dataset: Dataset) -> Iterator[Finding]:
-    if odd := [name for name in dataset.classes if name != name.strip()]:
-        reason = f"these labels begin or end with blanks: {listed(odd)}"
-        yield Finding("label-blanks", _ids(dataset.table, odd), reason)
-
-
-def _twins(dataset: Dataset) -> Iterator[Finding]:
-    """Classes whose names differ in case, in blanks or in how an accent is encoded."""
-    alike: dict[str, list[str]] = {}
-    for name in dataset.classes:
-        plain = " ".join(unicodedata.normalize("NFC", name).casefold().split())
-        alike.setdefault(plain, []).append(name)
-    counts = dict(dataset.table["label"].drop_nulls().value_counts().iter_rows())
-    for names in (names for names in alike.values() if len(names) > 1):
-        rarer = sorted(names, key=lambda name: counts[name])[:-1]
-        reason = f"{listed(names)} are taken as {len(names)} classes; rename them if they are one"
-        yield Finding("label-twins", _ids(dataset.table, rarer), reason)
-
-
-def _tiny(dataset: Dataset) -> Iterator[Finding]:
-    learning = dataset.learning.table
-    counts = learning["label"].value_counts(name="n")
-    if single := counts.filter(pl.col("n") == 1)["label"].to_list():
-        names = listed(sorted(single, key=natural_key))
-        reason = f"classes with a single example to learn from cannot be checked: {names}"
-        yield Finding("tiny-class", _ids(learning, single), reason)
-
-
-def _unseen(dataset: Dataset) -> Iterator[Finding]:
-    seen = set(dataset.learning.table["label"])
-    if dataset.split_source == "given" and (
-        unseen := [c for c in dataset.classes if c not in seen]
-    ):
-        reason = f"classes without any example in train can never be answered: {listed(unseen)}"
-        yield Finding("unseen-class", _ids(dataset.table, unseen), reason, "error")

@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from regraft.data.dataset import PART_OF, Dataset, listed, natural_key
+from regraft.data.dataset import PART_OF, Dataset, listed
 from regraft.data.findings import Finding
+from regraft.data.labels import natural_key
 from regraft.data.paths import ending
 from regraft.errors import DataError
 

@@ -10,10 +10,12 @@ from typing import Protocol
 
 import polars as pl
 
-from regraft.data.dataset import Dataset, listed, natural_key
+from regraft.data.dataset import Dataset, listed
 from regraft.data.duplicates import Duplicates, NearPair
 from regraft.data.findings import Finding
 from regraft.data.kinds import ExampleKind, kind_of, oddities
+from regraft.data.labels import natural_key
+from regraft.data.odd_labels import naming
 from regraft.data.splits import audit
 from regraft.errors import UsageError
 from regraft.modalities.facts import Facts
@@ -110,7 +112,8 @@ def _duplicates(dataset: Dataset, facts: Sequence[Facts]) -> Duplicates:
 
 
 def _copies(dataset: Dataset, facts: Sequence[Facts], duplicates: Duplicates) -> Iterator[Finding]:
-    ids, labels = dataset.table["id"].to_list(), dataset.table["label"].to_list()
+    ids, told = dataset.table["id"].to_list(), dataset.form.told
+    labels = [None if label is None else told(label) for label in dataset.table["label"]]
     kind = kind_of(dataset.modality)
     for group in duplicates.exact:
         reason = f"{len(group)} files are the same, byte for byte: one of them is enough"
@@ -173,9 +176,9 @@ def _near_reason(
 def _balance(dataset: Dataset) -> Iterator[Finding]:
     """What is odd about the sizes of the classes, by the examples to learn from."""
     rows = dataset.learning.table
-    counts = sorted(rows["label"].value_counts().iter_rows(), key=lambda row: natural_key(row[0]))
+    counts = sorted(dataset.named(rows).items(), key=lambda row: natural_key(row[0]))
     if tiny := {name: n for name, n in counts if n < FEW}:
-        files = tuple(rows.filter(pl.col("label").is_in(list(tiny)))["id"])
+        files = naming(dataset, rows, tiny)
         yield Finding("tiny-class", files, _tiny_reason(tiny))
     if len(counts) > 1:
         (least, few), (most, many) = (f(counts, key=lambda row: row[1]) for f in (min, max))

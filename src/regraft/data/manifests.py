@@ -3,7 +3,7 @@
 import math
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from regraft.data.dataset import PART_OF, Dataset, listed
 from regraft.data.findings import Finding
 from regraft.data.inline import inlined
+from regraft.data.labelled import READERS, Asked, Column, Guess, Read, guess, with_labels
 from regraft.data.paths import inside
-from regraft.data.sheets import FORMATS, Sheet, refuse
+from regraft.data.sheets import FORMATS, MISSING, Sheet, refuse
 from regraft.errors import DataError, UsageError
 from regraft.modalities.series import slices_of
 
@@ -29,15 +30,16 @@ GUESSES = {
     "split": "split set subset partition fold",
 }
 
+# Taken where none of these is there.
+LAST = {"label": "tags tag keywords"}
+
 # Where the examples are; each names the other one: there is one of them.
 PLACES = {"path_column": "text", "text": "path_column"}
 WHAT = {"path_column": "paths", "text": "texts"}
 BOTH = "path_column, text: name one of them; an example is a file or a text"
 TEXTS = "text"  # the modality of what a manifest itself holds
 
-# What programs write for "no value", case aside. "none", "null" and "na" may well be classes.
-MISSING = frozenset({"", "nan", "<na>", "#n/a"})
-
+PLAIN = Asked()
 
 Cells = list[str | None]
 
@@ -49,21 +51,42 @@ class Rows(NamedTuple):
     base     folder that the ids are relative to
     findings what a person should know
     held     whether the examples are texts in it
+    guess    what the labels are for
+    labels   that are more than the name of a class; None: there are no such
     """
 
     columns: dict[str, Cells]
     base: Path
     findings: list[Finding]
     held: bool
+    guess: Guess = Guess("classification")
+    labels: Read | None = None
 
 
 def read(
-    file: Path, modality: str, asked: Mapping[str, str | None], root: Path | None = None
+    file: Path,
+    modality: str,
+    asked: Mapping[str, str | None],
+    root: Path | None = None,
+    labels: Asked = PLAIN,
 ) -> Dataset:
-    """The examples that a manifest names, or holds: texts in a column; see `rows_of`."""
-    rows = rows_of(file, asked, root)
+    """The examples that a manifest names, or holds: texts in a column; see `rows_of`.
+
+    labels  what is said of the labels beside their column
+    """
+    rows = rows_of(file, asked, root, labels=labels)
     kind = TEXTS if rows.held else modality
-    return Dataset.of(rows.columns, rows.base, modality=kind, findings=rows.findings)
+    made = Dataset.of(rows.columns, rows.base, modality=kind, findings=rows.findings)
+    return made if rows.labels is None else with_labels(made, rows.guess, labels, rows.labels)
+
+
+def task_of(file: Path, asked: Mapping[str, str | None], labels: Asked) -> str:
+    """What the examples that a manifest names are for."""
+    if labels.task is not None:
+        return labels.task
+    sheet = FORMATS[file.suffix.lower()](file)
+    names = _choose(file, list(sheet.columns), asked, GUESSES, False, labels)
+    return guess(_label_columns(sheet, names, labels), labels).task
 
 
 def rows_of(
@@ -72,6 +95,7 @@ def rows_of(
     root: Path | None = None,
     guesses: Mapping[str, str] = GUESSES,
     both: bool = False,
+    labels: Asked = PLAIN,
 ) -> Rows:
     """The rows of a manifest, each file once.
 
@@ -80,6 +104,7 @@ def rows_of(
     root   folder of the files; without it the manifest's folder
     guesses  role → names of columns that need no option
     both   whether each example is a file with a text that belongs to it
+    labels what is said of the labels beside their column
 
     Paths are relative to the root and must stay in it. Only with `root` given are absolute paths,
     and paths with ``..`` (taken from the manifest's folder), accepted, if they lead into it.
@@ -89,9 +114,15 @@ def rows_of(
     sheet = FORMATS[file.suffix.lower()](file)
     if not sheet.rows:
         raise DataError(f"{file}: the manifest has no rows; expected one per example")
-    names = _choose(file, list(sheet.columns), asked, guesses, both)
+    names = _choose(file, list(sheet.columns), asked, guesses, both, labels)
     wrong: list[str] = []
-    cells = {role: _texts(sheet, name, wrong) for role, name in names.items()}
+    own = _label_columns(sheet, names, labels)
+    found = guess(own, labels)
+    reader = READERS.get(found.task) if own else None
+    read_so = {} if reader is None else {"label"}
+    cells = {r: _texts(sheet, name, wrong) for r, name in names.items() if r not in read_so}
+    several = None if reader is None else reader(own, found.separator, wrong)
+    cells |= {} if several is None else {"label": several.cells}
     findings = [_columns_used(names, asked)]
     if "split" in cells:
         named = asked.get("split") is not None
@@ -107,7 +138,10 @@ def rows_of(
     kept, repeats = _kept(sheet, cells, wrong)
     refuse(file, wrong)
     columns = {role: [column[i] for i in kept] for role, column in cells.items()}
-    return Rows(columns, base, [*findings, *repeats, *_in_no_part(columns)], held)
+    told = [*findings, *repeats, *_in_no_part(columns)]
+    if several is not None:
+        several = several._replace(cells=columns.pop("label"))
+    return Rows(columns, base, told, held, found, several)
 
 
 # Columns -----------------------------------------------------------------------------------------
@@ -119,12 +153,16 @@ def _choose(
     asked: Mapping[str, str | None],
     guesses: Mapping[str, str],
     both: bool,
+    labels: Asked,
 ) -> dict[str, str]:
     """Role → column name."""
     chosen: dict[str, str] = {}
     places = {} if both else PLACES
     wrong = [BOTH] if not both and all(map(asked.get, PLACES)) else []
+    wrong += [*_wrong_labels(file, names, asked, labels)]
     for role, usual in guesses.items():
+        if role == "label" and labels.columns:
+            continue  # there are several
         if places.get(role) in chosen or (asked.get(places.get(role, "")) and not asked.get(role)):
             continue  # the examples are found already
         wanted = asked.get(role)
@@ -138,7 +176,7 @@ def _choose(
             wrong.append(f"{role}: {file} has {told}")
         elif len(named) > 1:
             wrong.append(f"{role}: {file} has {listed(named)}; say which with {role}=")
-        elif named:
+        elif named or (named := _last(role, names)):
             chosen[role] = named[0]
     found = chosen.keys() | {role for role, name in asked.items() if name}
     lost = [role for role in PLACES if role not in found]
@@ -149,6 +187,36 @@ def _choose(
     if wrong:
         raise UsageError(*wrong)
     return chosen
+
+
+def _last(role: str, names: Sequence[str]) -> list[str]:
+    """A column of another name that is taken where no other was found."""
+    return [name for name in names if name.strip().casefold() in LAST.get(role, "").split()][:1]
+
+
+def _wrong_labels(
+    file: Path, names: Sequence[str], asked: Mapping[str, str | None], labels: Asked
+) -> Iterator[str]:
+    if labels.columns and asked.get("label"):
+        yield "label, labels: name one column of labels, or several with a number each"
+    if missing := [name for name in labels.columns if name not in names]:
+        yield f"labels: {file} has no {listed(missing)}; its columns are {listed(names, 50)}"
+    plain = (*GUESSES["label"].split(), *LAST["label"].split())
+    named = (
+        labels.columns or asked.get("label") or any(n.strip().casefold() in plain for n in names)
+    )
+    if labels.task in READERS and not named:
+        yield (
+            f"label: {file} has no column that is plainly one of labels for {labels.task}; name it "
+            f"with label=, or several with labels=; its columns are {listed(names, 50)}"
+        )
+    if labels.columns and labels.separator:
+        yield "separator: has no use where each tag has a column of its own"
+
+
+def _label_columns(sheet: Sheet, names: Mapping[str, str], labels: Asked) -> list[Column]:
+    own = labels.columns or [name for role, name in names.items() if role == "label"]
+    return [Column(name, sheet.columns[name], sheet.rows) for name in own]
 
 
 def _columns_used(names: Mapping[str, str], asked: Mapping[str, str | None]) -> Finding:

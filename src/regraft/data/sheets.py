@@ -15,6 +15,8 @@ import polars as pl
 from regraft.data.dataset import listed
 from regraft.errors import DataError
 
+# What programs write for "no value", case aside. "none", "null" and "na" may well be classes.
+MISSING = frozenset({"", "nan", "<na>", "#n/a"})
 SHOWN = 20  # mistakes told one by one; the rest as a count
 
 

@@ -7,7 +7,7 @@ Each kind of source is a row of `SOURCES`; packages add rows through the entry-p
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,51 +21,19 @@ from regraft.data.boxes.checks import dataset_of
 from regraft.data.boxes.form import Listing
 from regraft.data.dataset import PART_OF, Dataset, listed
 from regraft.data.findings import Finding
+from regraft.data.labelled import READERS, joined
+from regraft.data.options import EXTENSIONS, Options
 from regraft.data.paths import ending
 from regraft.data.series import joined_series
 from regraft.data.sheets import FORMATS
 from regraft.data.tasks import USUAL_TASK, WANTS, task_named
 from regraft.errors import DataError, RegraftError, UsageError
 
-# Endings of the files in a folder that are examples, by modality. A file that is named one by one
-# (in a manifest or a list) may have any ending: its content decides.
-EXTENSIONS: dict[str, frozenset[str]] = {
-    "image": frozenset(
-        {"avif", "bmp", "dcm", "dib", "dicom", "gif", "jfif", "jpe", "jpeg", "jpg", "pbm", "pgm"}
-        | {"png", "pnm"}
-        | {"ppm", "tif", "tiff", "webp"}
-    ),
-    "text": frozenset({"md", "text", "txt"}),
-    "audio": frozenset({"aif", "aiff", "au", "flac", "mp3", "oga", "ogg", "opus", "wav"}),
-    "volume": frozenset({"dcm", "dicom", "nii", "nii.gz", "tif", "tiff"}),
-}
 # Modalities of which a folder of files may be one example.
 JOINED: dict[str, folders.Join] = {"volume": joined_series}
 USUAL = "image"  # where no name tells
 
 ENTRY_POINTS = "regraft.data_sources"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a source is to be read; see `load`."""
-
-    label: str | None = None
-    path_column: str | None = None
-    text: str | None = None
-    group: str | None = None
-    split: str | None = None
-    modality: str | None = None
-    root: Path | None = None
-    repair: bool | None = None
-    task: str | None = None
-
-    @property
-    def extensions(self) -> frozenset[str]:
-        """Of the modality; where it is not told, of all."""
-        return (
-            EXTENSIONS[self.modality] if self.modality else frozenset().union(*EXTENSIONS.values())
-        )
 
 
 @dataclass(frozen=True)
@@ -77,6 +45,7 @@ class Source:
     read      → Dataset (`Dataset.of` makes one from columns)
     obeys     the optional `Options` that it can obey; others are refused when they are set
     task      what its examples are for; None: what the Dataset itself says
+    asks      where that depends on what it holds: what tells it
     """
 
     name: str
@@ -84,6 +53,7 @@ class Source:
     read: Callable[[Any, Options], Dataset]
     obeys: frozenset[str] = frozenset()
     task: str | None = "classification"
+    asks: Callable[[Any, Options], str] | None = None
 
 
 def load(
@@ -98,6 +68,8 @@ def load(
     root: str | Path | None = None,
     repair: bool | None = None,
     task: str | None = None,
+    labels: Sequence[str] = (),
+    separator: str | None = None,
 ) -> Dataset:
     """The examples that `source` names; none is decoded and nothing is written.
 
@@ -110,12 +82,13 @@ def load(
                  columns of a manifest; plain names (label, file, patient ...) are found without.
                  An example is the file that `path_column` names, or the text in `text` itself
     modality     one of EXTENSIONS; None: that of most files, by their endings
-    root         folder that the paths in a manifest are relative to and must stay in; without it
-                 the manifest's folder
-    task         ``transcribe``: a manifest's files are recordings, and `text` holds what is said in
-                 each; None: what the source itself tells
+    root         folder that a manifest's paths are relative to and must stay in; None: its own
     repair       True: boxes with a fault that can be mended are mended and named; else they are
                  named and left out
+    task         ``classification`` (one class each), ``tags`` (any number of them) or
+                 ``regression`` (numbers); None: told by the source, of a manifest guessed
+    labels       several columns of a manifest: tags (0 or 1), or numbers
+    separator    between the tags in a cell, such as ``;``
 
     Raises UsageError for parameters, DataError for what the source holds.
     """
@@ -123,31 +96,40 @@ def load(
         raise UsageError(f"modality: {modality!r} is not one of {listed(sorted(EXTENSIONS))}")
     folder = None if root is None else Path(os.path.expanduser(root))
     own = None if task is None else task_named(task)
-    options = Options(label, path_column, text, group, split, modality, folder, repair, own)
+    options = Options(label, path_column, text, group, split, modality, folder, repair)
+    options = replace(options, task=own, labels=tuple(labels) or None, separator=separator)
     source = _named(source)
     kind = _kind_of(source, options)
     if kind is None:
         raise UsageError(f"source: {_unfit(source, options)}")
     if mistakes := list(_mistakes(kind, options)):
         raise UsageError(*mistakes)
-    return kind.read(source, options)
+    found = kind.read(source, options)
+    if own not in (None, found.task):
+        raise UsageError(f"task: the examples are for {found.task}, and {own} was asked for")
+    return found
 
 
 def _kind_of(source: object, options: Options) -> Source | None:
     return next((kind for kind in registered() if kind.accepts(source, options)), None)
 
 
-def task_of(source: object, asked: str | None = None) -> str:
+def task_of(source: object, asked: str | None = None, **told: Any) -> str:
     """What the examples of a source are for; of what no source is, the usual task.
 
-    asked  the user's word, where there is one. Raises UsageError where the examples can't be.
+    asked  the user's word, where there is one
+    told   fields of `Options`: which column holds the labels, and what is said of them
+
+    Raises UsageError where the examples can't be for what was asked.
     """
     wanted = None if asked is None else task_named(asked)
     if isinstance(source, Dataset):
         kind, task = "the Dataset", source.task
     else:
-        found = _kind_of(_named(source), Options(task=wanted))
+        named, options = _named(source), Options(task=wanted, **told)
+        found = _kind_of(named, options)
         kind, task = (found.name if found else "the source"), (found and found.task) or USUAL_TASK
+        task = found.asks(named, options) if found and found.asks else task
     if wanted not in (None, task):
         raise UsageError(f"task: {kind} is for {task}, not for {wanted}; expected {WANTS[wanted]}")
     return task
@@ -178,8 +160,9 @@ def registered() -> Iterator[Source]:
 
 
 def _mistakes(kind: Source, options: Options) -> Iterator[str]:
-    free = ("modality", "task")
-    optional = [f.name for f in fields(Options) if f.default is None and f.name not in free]
+    optional = [f.name for f in fields(Options) if f.name not in ("modality", "task")]
+    if kind.task is not None and kind.asks is None and options.task not in (None, kind.task):
+        yield f"task: {options.task} needs a manifest that tells it; this is {kind.name}"
     for name in optional:
         if getattr(options, name) is not None and name not in kind.obeys:
             yield f"{name}: cannot be set for {kind.name}"
@@ -254,11 +237,20 @@ def _read_folder(source: Any, options: Options) -> Dataset:
 
 
 def _read_manifest(source: Any, options: Options) -> Dataset:
-    columns = {role: getattr(options, role) for role in manifests.GUESSES}
-    found = manifests.read(Path(source), options.modality or USUAL, columns, options.root)
+    about = (options.columns, options.root, options.asked)
+    found = manifests.read(Path(source), options.modality or USUAL, *about)
     if options.modality or found.modality == manifests.TEXTS:
         return found
     return replace(found, modality=modality_of(found.table["path"]))
+
+
+def _asks_manifest(source: Any, options: Options) -> str:
+    return manifests.task_of(Path(source), options.columns, options.asked)
+
+
+def _asks_manifests(source: Any, options: Options) -> str:
+    tasks = [_asks_manifest(path, options) for path in _part_manifests(source).values()]
+    return next((task for task in tasks if task in READERS), tasks[0])
 
 
 def _entries(folder: str) -> list[str]:
@@ -290,6 +282,7 @@ def _read_transcribed(source: Any, options: Options) -> Dataset:
 
 def _read_manifests(source: Any, options: Options) -> Dataset:
     """A manifest for each part, one below the other."""
+    options = replace(options, task=_asks_manifests(source, options))
     parts = {part: _read_manifest(path, options) for part, path in _part_manifests(source).items()}
     tables = [data.table.with_columns(split=pl.lit(part)) for part, data in parts.items()]
     columns = pl.concat(tables).to_dict(as_series=False)
@@ -300,9 +293,8 @@ def _read_manifests(source: Any, options: Options) -> Dataset:
         f.reason: f for data in parts.values() for f in data.findings if f.kind == "columns"
     }
     (kind,) = kinds
-    return Dataset.of(
-        columns, Path(os.path.abspath(source)), modality=kind, findings=findings.values()
-    )
+    about = {"modality": kind, "findings": findings.values()}
+    return joined([*parts.values()], columns, Path(os.path.abspath(source)), **about)
 
 
 def _read_file(source: Any, options: Options) -> Dataset:
@@ -361,6 +353,7 @@ BOXES = (
     _of_boxes("a YOLO folder", _is_folder_of(boxes.is_yolo), boxes.read_yolo),
     _of_boxes("a Pascal VOC folder", _is_folder_of(boxes.is_voc), boxes.read_voc),
 )
+OF_MANIFESTS = frozenset({*manifests.GUESSES, "root", "labels", "separator"})
 SOURCES = (
     Source("a Dataset", _is_dataset, _read_dataset, task=None),
     Source(
@@ -375,10 +368,11 @@ SOURCES = (
         "a folder of manifests",
         _is_folder_of_manifests,
         _read_manifests,
-        frozenset({*manifests.GUESSES, "root"} - {"split"}),
+        OF_MANIFESTS - {"split"},
+        asks=_asks_manifests,
     ),
     Source("a folder", _is_folder, _read_folder),
-    Source("a manifest", _is_manifest, _read_manifest, frozenset({*manifests.GUESSES, "root"})),
+    Source("a manifest", _is_manifest, _read_manifest, OF_MANIFESTS, asks=_asks_manifest),
     Source("a single file", _is_file, _read_file),
     Source("a list of files", _is_list, _read_list),
 )

@@ -15,6 +15,7 @@ from regraft.data.findings import Finding
 from regraft.errors import DataError, UsageError
 
 HOW = "greedy by class; groups and duplicates kept together; largest first, then by hash of seed"
+HOW_SEVERAL = f"{HOW}; what has rare tags before the rest"
 MISSING = "class-not-in-part"  # the kind of finding
 
 # Other orders are tried at most this often, and not for many units:
@@ -52,7 +53,8 @@ def split(
     units = _units(dataset, seed, together)
     shares = {part: share for part, share in zip(PARTS, fractions, strict=True) if share > 0}
     draw = _best_draw(units, shares, seed)
-    return _divided(dataset, draw, {"seed": seed, "fractions": list(fractions), "how": HOW})
+    how = HOW_SEVERAL if dataset.form.several else HOW
+    return _divided(dataset, draw, {"seed": seed, "fractions": list(fractions), "how": how})
 
 
 def audit(dataset: Dataset, together: Sequence[Sequence[str]] = ()) -> tuple[Finding, ...]:
@@ -98,25 +100,38 @@ def _mistakes(fractions: Sequence[Any], seed: Any) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Examples that stay in one part: their ids, and how many labelled ones each class has."""
+    """Examples that stay in one part: their ids, and how many labelled ones each class has.
 
-    order: tuple[int, bytes]  # largest first, then by chance
+    rarest  of its classes, where an example may have several
+    """
+
+    order: tuple[int, int, bytes]  # largest first, then by its rarest class, then by chance
     ids: list[str]
     counts: list[tuple[str, int]]
+    rarest: str | None = None
 
 
 def _units(dataset: Dataset, seed: int, together: Sequence[Sequence[str]]) -> list[_Unit]:
     """The units that hold a label, in the order in which they are assigned."""
-    label_of = dict(dataset.table.select("id", "label").iter_rows())
-    made = (_unit(ids, label_of, seed) for ids in joined(dataset, together))
+    strata = dataset.form.strata(dataset.table["label"].to_list())
+    own = dict(zip(dataset.table["id"], strata, strict=True))
+    # Rare classes first, as in iterative stratification (Sechidis et al. 2011): where an example
+    # has several, the common ones find room later. With one class each it makes no difference.
+    sizes = Counter(name for names in strata for name in names) if dataset.form.several else None
+    made = (_unit(ids, own, seed, sizes) for ids in joined(dataset, together))
     return sorted((unit for unit in made if unit.counts), key=lambda unit: unit.order)
 
 
-def _unit(ids: list[str], label_of: dict[str, str | None], seed: int) -> _Unit:
-    counts = Counter(label for label in map(label_of.get, ids) if label is not None)
+def _unit(
+    ids: list[str], own: dict[str, tuple[str, ...]], seed: int, sizes: Counter[str] | None
+) -> _Unit:
+    counts = Counter(name for i in ids for name in own[i])
+    labelled = sum(bool(own[i]) for i in ids)
+    rarest = min(sorted(counts), key=lambda name: sizes[name], default=None) if sizes else None
+    size = 0 if rarest is None or sizes is None else sizes[rarest]
     # The unit is called by its first id, so that the draw does not depend on the order of rows.
     chance = hashlib.blake2b(f"{seed}\0{min(ids)}".encode(), digest_size=8).digest()
-    return _Unit((-counts.total(), chance), ids, sorted(counts.items()))
+    return _Unit((-labelled, size, chance), ids, sorted(counts.items()), rarest)
 
 
 def joined(dataset: Dataset, together: Sequence[Sequence[str]]) -> Iterable[list[str]]:
@@ -196,14 +211,19 @@ class _Draw:
             self._fill(name)
         return self
 
-    def _wish(self, unit: _Unit, part: str) -> tuple[int, float, float]:
-        """How much a part wants a unit: what it must have, what its classes lack, its size."""
+    def _wish(self, unit: _Unit, part: str) -> tuple[int, float, float, float]:
+        """How much a part wants a unit: what it must have, what its classes lack, its size.
+
+        Of classes that may come together the rarest first: what is done with rare ones is done, and
+        common ones can still be evened out.
+        """
         must = sum(
             part in self.empty[name] and self.left[name] <= len(self.empty[name])
             for name, _ in unit.counts
         )
         lacking = sum(n * self.lack[name, part] / self.sizes[name] for name, n in unit.counts)
-        return must, lacking, self.lack_in_all[part]
+        first = 0.0 if unit.rarest is None else self.lack[unit.rarest, part]
+        return must, first, lacking, self.lack_in_all[part]
 
     def _assign(self, unit: _Unit, part: str) -> None:
         for name, n in unit.counts:
@@ -255,7 +275,8 @@ def _divided(dataset: Dataset, draw: _Draw, record: dict[str, Any]) -> Dataset:
 def _missing(dataset: Dataset, parts: Sequence[str]) -> Iterator[Finding]:
     """Classes that a part has no example of: no figure can be given for them there."""
     for part in parts:
-        present = set(dataset.table.filter(pl.col("split") == part)["label"])
-        if missing := [name for name in dataset.classes if name not in present]:
+        present = dataset.named(dataset.table.filter(pl.col("split") == part))
+        absent = (name for name in dataset.classes if not present[name])
+        if missing := [*absent] if dataset.form.balance else []:
             reason = f"{part} has no example of {listed(missing)}: too few independent ones"
             yield Finding(MISSING, (), reason)

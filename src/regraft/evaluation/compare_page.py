@@ -10,9 +10,10 @@ from markupsafe import Markup
 
 from regraft.evaluation import charts
 from regraft.evaluation.charts import Axis, Point, Series
+from regraft.evaluation.headlines import Sentence
 from regraft.evaluation.page import draw
 from regraft.evaluation.plain_data import plain_copy
-from regraft.evaluation.report import Sentence, clipped, noun, per_hundred
+from regraft.evaluation.report import clipped, noun, per_hundred
 
 REQUIRED = ("strategies", "n")
 PROBE, COPY = "probe", "copy"  # what the best strategy is held against

@@ -20,17 +20,18 @@ from regraft.evaluation.box_page import galleries, learning_charts, precision_ch
 from regraft.evaluation.charts import Axis, Level, Point, Series
 from regraft.evaluation.confusions import heat, pairs, shades
 from regraft.evaluation.decisions import deciding
+from regraft.evaluation.figures import left_out_score, main_figure
+from regraft.evaluation.headlines import headline, tried_elsewhere
+from regraft.evaluation.number_chart import number_charts
 from regraft.evaluation.report import (
     SHARES,
     UNKNOWN,
     clipped,
     duration,
-    headline,
     noun,
     number,
     share,
     span,
-    tried_elsewhere,
     visible,
 )
 from regraft.evaluation.robust_page import robust_parts
@@ -57,6 +58,8 @@ KEY_METRICS = (
     "ece",
     *("map", "map50", "map75", "ar100"),
     *("wer", "cer", "exact"),
+    *("map_macro", "f1_micro", "f1_samples", "subset_accuracy"),
+    *("r2", "mae", "rmse", "spearman"),
 )
 SEVERITIES = {"error": "left out or wrong", "warning": "look at it", "note": "good to know"}
 
@@ -83,6 +86,11 @@ SECTIONS = (
     Section("tried", "What was tried", ("tried", "leave_one_out")),
     Section("before_after", "Before and after", ("before_after",)),
     Section("training", "How training went", ("training",)),
+    Section("tags", "Tag by tag", ("per_tag",)),
+    Section("beside", "Tags beside one another", ("beside",)),
+    Section("worst_tags", "Where it was most wrong", ("worst_tags",)),
+    Section("numbers", "Number by number", ("per_number",)),
+    Section("worst_numbers", "Where it was farthest off", ("worst_numbers",)),
     Section("gallery", "Predictions over the truth", ("gallery",)),
     Section("box_errors", "What goes wrong", ("box_errors",)),
     Section("box_classes", "Class by class", ("boxes_per_class",)),
@@ -119,7 +127,17 @@ def report_page(record: Mapping[str, Any]) -> str:
         sections=_sections(record),
         key_metrics=[name for name in KEY_METRICS if name in record["metrics"]],
         deciding=deciding(record),
-        training=[_run(run) for run in record.get("training") or ()],
+        figure=main_figure(record),
+        left_out=left_out_score(record),
+        training=[_run(run, main_figure(record).title) for run in record.get("training") or ()],
+        worst_tags=[
+            {**group, "rows": [clips.let(pictures.of(row), "clip") for row in group["rows"]]}
+            for group in record.get("worst_tags") or ()
+        ],
+        worst_numbers=[
+            clips.let(pictures.of(row), "clip") for row in record.get("worst_numbers") or ()
+        ],
+        number_charts=number_charts(record.get("numbers") or ()),
         mistakes=[clips.let(pictures.of(row), "clip") for row in record.get("mistakes") or ()],
         looked=[pictures.of(row, "heatmap") for row in _wrong_first(record.get("looked") or ())],
         changes=table_rows(record["before_after"]) if record.get("before_after") else [],
@@ -252,14 +270,14 @@ def _wrong_first(looked: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]
     return sorted(looked, key=lambda row: bool(row.get("right")))[:MOST_LOOKED]
 
 
-def _run(run: Mapping[str, Any]) -> Row:
+def _run(run: Mapping[str, Any], title: str) -> Row:
     """A training run with its charts, its last point and the best accuracy on its way."""
     curve = run.get("curve") or []
     accuracies = [point.get(name) for point in curve for name in ("held_accuracy", AVERAGE)]
     shown = [value for value in accuracies if charts.SHARES.shows(value)]
     return {
         **run,
-        "charts": [chart for chart in (_losses(curve), _accuracies(run, curve)) if chart],
+        "charts": [chart for chart in (_losses(curve), _accuracies(run, curve, title)) if chart],
         "last": curve[-1] if curve else {},
         "best": max(shown, default=None),
     }
@@ -271,11 +289,11 @@ def _losses(curve: Sequence[Mapping[str, Any]]) -> Markup:
     return charts.line_chart("Loss", series, TIME, Axis("", charts.NUMBERS))
 
 
-def _accuracies(run: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> Markup:
+def _accuracies(run: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], title: str) -> Markup:
     series = [Series("held back", _line(curve, "held_accuracy"), 1)]
     series.append(Series("held back, averaged weights", _line(curve, AVERAGE), 2))
     start = Level("the probe before training", run.get("start_accuracy"))
-    return charts.line_chart("Accuracy", series, TIME, Axis("", charts.SHARES), [start])
+    return charts.line_chart(title, series, TIME, Axis("", charts.SHARES), [start])
 
 
 def _line(curve: Iterable[Mapping[str, Any]], name: str) -> list[Point]:

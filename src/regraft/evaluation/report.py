@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from regraft.errors import UsageError
+from regraft.evaluation.figures import main_figure
 from regraft.evaluation.plain_data import plain_copy
 from regraft.storage import write_atomically
 
@@ -29,12 +30,12 @@ SHARES = frozenset(  # metrics that people read as a percentage
         "precision_weighted",
         "recall_weighted",
         *("recall", "precision", "specificity", "npv"),
+        *("precision_micro", "recall_micro", "subset_accuracy"),
     }
 )
 REQUIRED = ("metrics", "classes", "split")
 LONGEST = 60  # characters of a name inside a sentence
 UNKNOWN = "–"
-ROUNDING = 1e-6  # far less than one example in any set
 
 # Control characters, marks that reverse the text around them, bytes that are no text: they would
 # steer a terminal, hide in a page or fail to be written.
@@ -120,6 +121,19 @@ class Report:
         mistaken       [{said, written, count}]
         trivial        {text, wer, cer} of the same answer for all
         speech_training  [{name, told, steps, epochs, seconds, chosen, curve, warnings}]
+    And where examples have tags, or numbers (the figures are those of `tag_metrics` and
+    `value_metrics`; in place of the accuracy attempts have the one that `figures` names):
+
+        per_tag        [{tag, support, answered, threshold, average_precision, auroc, precision,
+                       recall, f1 (each with _low, _high)}]
+        beside         tags [name], together [[n]] of these, none (examples without any), confused
+                       [{missed, said, count}]
+        worst_tags     [{title, rows [{file, about, tags [{name, probability, there, said}],
+                       thumbnail, clip}]}]
+        per_number     [{name, mean, spread, half_width, coverage, target, r2, mae, rmse, spearman
+                       (each with _low, _high)}]
+        numbers        [{name, points [[right, answer]]}]
+        worst_numbers  [{file, numbers [{name, right, answer}], thumbnail, clip}]
 
     Raises `UsageError` where a required key is missing or the record is not plain data.
     """
@@ -153,6 +167,8 @@ class Report:
         """What the terminal shows: the sentence, what was tried, the metrics; `width` columns."""
         from rich.console import Console
 
+        from regraft.evaluation.headlines import headline
+
         console = Console(file=StringIO(), width=width, color_system=None, legacy_windows=False)
         with console.capture() as capture:
             console.print(str(headline(self.record)), markup=False, highlight=False)
@@ -176,99 +192,6 @@ class Report:
         if path.suffix.lower() not in forms:
             raise UsageError(f"path: expected a name that ends in .html or .json, got {path}")
         write_atomically(path, forms[path.suffix.lower()]().encode())
-
-
-class Sentence(list[tuple[str, str]]):
-    """A sentence in pieces (text, role); the roles are "", "figure" and "name"."""
-
-    def __str__(self) -> str:
-        return visible("".join(text for text, _ in self))
-
-
-def headline(record: Mapping[str, Any]) -> Sentence:
-    """The result in plain words, by the task."""
-    return HEADLINES.get(record.get("task") or "", _of_classes)(record)
-
-
-def _of_boxes(record: Mapping[str, Any]) -> Sentence:
-    """How much is found, and how much of what is said to be found is right."""
-    half, whole = (record["metrics"].get(name) or {} for name in ("map50", "map"))
-    if half.get("value") is None:
-        return Sentence([("What it finds was not measured: nothing is there to find.", "")])
-    sentence = Sentence([("It finds objects with an average precision of ", "")])
-    sentence.append((f"{half['value']:.3f}", "figure"))
-    inner = span(half, False)
-    known = "" if inner == UNKNOWN else f" (95\u202f% interval {inner})"
-    rest = f" where half of a box must overlap{known}, and {number(whole.get('value'))} over all "
-    return Sentence([*sentence, (f"{rest}overlaps from 0.5 to 0.95.", "")])
-
-
-def _of_classes(record: Mapping[str, Any]) -> Sentence:
-    """The accuracy, its interval, and what costs nothing beside it."""
-    accuracy = record["metrics"].get("accuracy") or {}
-    if accuracy.get("value") is None:
-        return Sentence([("Its accuracy was not measured.", "")])
-    sentence = Sentence([("It names the right class for ", "")])
-    sentence.append((f"{per_hundred(accuracy['value'])} of 100", "figure"))
-    sentence.append((f" {noun(record)} it has not seen{_in_brackets(record, accuracy)}", ""))
-    return Sentence([*sentence, *_against(record), (".", "")])
-
-
-def _of_speech(record: Mapping[str, Any]) -> Sentence:
-    """How many words of a hundred are wrong, and what the same answer for all would cost."""
-    wer = record["metrics"].get("wer") or {}
-    if wer.get("value") is None:
-        return Sentence([("What it writes down was not measured.", "")])
-    sentence = Sentence([("Of 100 words that are said it gets ", "")])
-    sentence.append((f"{per_hundred(wer['value'])} wrong", "figure"))
-    inner = span(wer, True)
-    known = "" if inner == UNKNOWN else f" (95\u202f% interval {inner})"
-    trivial = (record.get("trivial") or {}).get("wer")
-    beside = "" if trivial is None else f"; always the same answer, {per_hundred(trivial)}"
-    return Sentence([*sentence, (f"{known}{beside}.", "")])
-
-
-HEADLINES: Mapping[str, Callable[[Mapping[str, Any]], Sentence]] = {
-    "detection": _of_boxes,
-    "transcription": _of_speech,
-}
-
-
-def _in_brackets(record: Mapping[str, Any], interval: Mapping[str, Any]) -> str:
-    low, high = interval.get("low"), interval.get("high")
-    if low is None or high is None:
-        return ""
-    if low == high:  # resampling answers that are all right, or all wrong, shows no spread
-        n, which = record["split"].get("n"), "right" if low == 1 else "wrong"
-        return f" (all {n} answers were {which}, which leaves the interval unknown)"
-    low, high = (per_hundred(end) for end in (low, high))
-    return f" (95\u202f% interval {low}–{high}\u202f%)"
-
-
-def _against(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The baselines, best first: ", against 31 for raw pixels and 21 for always …"."""
-    if tried_elsewhere(record):
-        return
-    rows = [row for row in record.get("tried") or () if row.get("kind") == "baseline"]
-    scored = [(score, row["name"]) for row in rows if (score := _score(row)) is not None]
-    for place, (score, name) in enumerate(sorted(scored, reverse=True)):
-        joint = ", against " if place == 0 else " and " if place == len(scored) - 1 else ", "
-        yield f"{joint}{per_hundred(score)} for ", ""
-        yield clipped(name), "name"
-
-
-def tried_elsewhere(record: Mapping[str, Any]) -> bool:
-    """Whether the attempts were measured on other examples than the metrics."""
-    accuracy = (record["metrics"].get("accuracy") or {}).get("value")
-    kept = [_score(row) for row in record.get("tried") or () if row.get("kept")]
-    if accuracy is None:
-        return False
-    return any(score is not None and abs(score - accuracy) > ROUNDING for score in kept)
-
-
-def _score(row: Mapping[str, Any]) -> float | None:
-    score: float | None = (row.get("score") or {}).get("value")
-    return score
 
 
 def noun(record: Mapping[str, Any]) -> str:
@@ -331,7 +254,8 @@ def visible(text: str) -> str:
 def _tables(record: Mapping[str, Any]) -> Iterator[Any]:
     """The tables of the terminal, as rich draws them."""
     if record.get("tried"):
-        columns = ["", "tried", "accuracy", "95 % interval", "leave-one-out", "time"]
+        title = main_figure(record).title.lower()
+        columns = ["", "tried", title, "95 % interval", "leave-one-out", "time"]
         yield _table(columns, [_tried_row(row) for row in record["tried"]], texts=2)
     yield from _deciding(record)
     columns = ["metric", "value", "95 % interval"]

@@ -49,8 +49,60 @@ class Answers(NamedTuple):
     unlike: npt.NDArray[np.bool_]
 
 
+class OnFeatures:
+    """What models on frozen features have in common, whatever they answer."""
+
+    extractors: tuple[Extractor, ...]
+    head: Head
+    modality: str
+
+    def refuse_other(self, features: npt.NDArray[np.floating]) -> None:
+        """Raise BundleError where the head is for other features than these."""
+        if features.shape[1] != (width := sum(self.head.scaling.widths)):
+            raise BundleError(
+                f"the head reads {width} features and the networks give {features.shape[1]}: this "
+                "is no model; get it again, or make it anew with `regraft fit`"
+            )
+
+    def features(
+        self,
+        files: Sequence[str | Path],
+        *,
+        store: Store | None = None,
+        progress: Progress | None = None,
+    ) -> Pass:
+        """Frozen features of files, the backbones side by side; see `Pass`."""
+        return features(self.extractors, files, self.modality, store=store, progress=progress)
+
+    def encoded(self, examples: Sequence[bytes]) -> Features:
+        """Features of encoded examples in memory; see `encoded_features`."""
+        return encoded_features(self.extractors, self.modality, examples)
+
+    @property
+    def networks(self) -> list[dict[str, Any]]:
+        """What is told of each network: name, what it reads, engine, licences."""
+        return [told_network(one.row, one.spec, one.engine_name) for one in self.extractors]
+
+    def predict(self, source: Any, **settings: Any) -> "Any":
+        """Predictions for a file, a folder, a glob or a list of files; see `regraft.predict`."""
+        from regraft.model.predict import predict
+
+        return predict(self, source, **settings)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Any:
+        """Read a bundle, or a folder that `regraft export` wrote; nothing else is needed, nor is
+        any code in it run. Raises BundleError.
+
+        What comes back is the model of its task: this class, `VectorModel` or `DetectionModel`.
+        """
+        from regraft.model.opening import opened
+
+        return opened(path)
+
+
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(OnFeatures):
     """A trained classifier.
 
     classes      names in the order of the scores
@@ -76,35 +128,12 @@ class Model:
     operating: OperatingPoint | None = None
     judged: Judged | None = None
 
-    def features(
-        self,
-        files: Sequence[str | Path],
-        *,
-        store: Store | None = None,
-        progress: Progress | None = None,
-    ) -> Pass:
-        """Frozen features of files, the backbones side by side; see `Pass`."""
-        return features(self.extractors, files, self.modality, store=store, progress=progress)
-
-    def encoded(self, examples: Sequence[bytes]) -> Features:
-        """Features of encoded examples in memory; see `encoded_features`."""
-        return encoded_features(self.extractors, self.modality, examples)
-
-    @property
-    def networks(self) -> list[dict[str, Any]]:
-        """What is told of each network: name, what it reads, engine, licences."""
-        return [told_network(one.row, one.spec, one.engine_name) for one in self.extractors]
-
     def answer(self, features: npt.NDArray[np.floating]) -> Answers:
         """Answers for raw features (n, d). Each row is computed by itself.
 
         Raises BundleError where the head is for other features than these.
         """
-        if features.shape[1] != (width := sum(self.head.scaling.widths)):
-            raise BundleError(
-                f"the head reads {width} features and the networks give {features.shape[1]}: this "
-                "is no model; get it again, or make it anew with `regraft fit`"
-            )
+        self.refuse_other(features)
         scores = self.head.scores(features)
         probabilities = softmax(scores, self.temperature)
         point = self.operating
@@ -134,12 +163,6 @@ class Model:
         record = {**self.record, "operating_point": point.to_dict()}
         return replace(self, operating=point, record=record)
 
-    def predict(self, source: Any, **settings: Any) -> "Any":
-        """Predictions for a file, a folder, a glob or a list of files; see `regraft.predict`."""
-        from regraft.model.predict import predict
-
-        return predict(self, source, **settings)
-
     def save(self, path: str | Path) -> Path:
         """Write the bundle: one file, whole or not at all. Raises StorageError."""
         from regraft.model.packing import pack
@@ -147,17 +170,6 @@ class Model:
         documents, tensors, files = pack(self)
         write_bundle(Path(path), documents, tensors, files=files)
         return Path(path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Any:
-        """Read a bundle, or a folder that `regraft export` wrote; nothing else is needed, nor is
-        any code in it run. Raises BundleError.
-
-        What comes back is the model of its task: this class, or `DetectionModel`.
-        """
-        from regraft.model.opening import opened
-
-        return opened(path)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from regraft.backbones.engines import AT_ONCE
 from regraft.backbones.readers import reader
+from regraft.errors import UsageError
 from regraft.export.at_hand import at_hand
 from regraft.export.bundle import read_bundle
 from regraft.export.card import model_card
@@ -15,6 +16,7 @@ from regraft.modalities.parts import Part, parts_of
 from regraft.model.encoded import MEMORY
 from regraft.model.exported import load_exported
 from regraft.model.model import Model
+from regraft.model.opening import MODELS, USUAL, task_of
 from regraft.model.packing import unpack
 from regraft.model.predict import Prediction, predict_encoded
 
@@ -39,6 +41,9 @@ class Offered:
             exported = load_exported(path)
             return cls(exported, exported.version)
         bundle = read_bundle(path)
+        task = task_of(bundle)
+        if task in MODELS and task != USUAL:
+            raise UsageError(f"{path}: models of classes are served; this one is for {task}")
         model = Model(**unpack(bundle))
         for one in model.extractors:
             one.engine, one.read  # noqa: B018

@@ -6,8 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from regraft.errors import UsageError
 from regraft.export.at_hand import at_hand
-from regraft.export.bundle import read_bundle
+from regraft.export.bundle import Bundle, read_bundle
 
 # Task → where its model is; imported when one is opened.
 MODELS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -15,6 +16,8 @@ MODELS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "classification": ("regraft.model.model", "Model"),
         "detection": ("regraft.model.detecting", "DetectionModel"),
         "transcription": ("regraft.model.transcribing", "TranscriptionModel"),
+        "tags": ("regraft.model.vectors", "VectorModel"),
+        "regression": ("regraft.model.vectors", "VectorModel"),
     }
 )
 USUAL = "classification"  # whose reader tells what is wrong with a bundle of no known task
@@ -32,7 +35,23 @@ def opened(model: Any) -> Any:
 
         return load_exported(path)
     bundle = read_bundle(path)
+    task = task_of(bundle)
+    module, name = MODELS.get(task or USUAL, MODELS[USUAL])
+    return getattr(import_module(module), name).of(bundle)
+
+
+def task_of(bundle: Bundle) -> str | None:
+    """What the model in a bundle says that it is for."""
     told = bundle.document("model") if "model.json" in bundle.names else None
     task = told.get("task") if isinstance(told, dict) else None
-    module, name = MODELS[task if isinstance(task, str) and task in MODELS else USUAL]
-    return getattr(import_module(module), name).of(bundle)
+    return task if isinstance(task, str) else None
+
+
+def classifier(model: Any, verb: str) -> Any:
+    """As `opened`, of a model that tells classes. Raises UsageError for one of another task."""
+    from regraft.model.model import Model
+
+    found = opened(model)
+    if not isinstance(found, Model):
+        raise UsageError(f"{verb}: is for models of classes; this one is for {found.task}")
+    return found

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from regraft.backbones.extractor import Extractor
 from regraft.backbones.sources import SOURCES
 from regraft.backbones.weights import row_file, weight_file
 from regraft.errors import BundleError, MissingExtra, RegraftError, UsageError
@@ -46,15 +47,8 @@ def pack(model: "Model") -> Parts:
 
     Raises UsageError for networks of a plugin, which `unpack` would not take.
     """
-    foreign = [one.row for one in model.extractors if one.row.source not in SOURCES]
-    if foreign:
-        raise UsageError(
-            *(
-                f"{row.name}: networks of {row.source!r} cannot be kept in a bundle"
-                for row in foreign
-            )
-        )
-    documents = {
+    documents, files = network_parts(model.extractors)
+    documents |= {
         "model": {
             "task": model.task,
             "modality": model.modality,
@@ -66,8 +60,24 @@ def pack(model: "Model") -> Parts:
         },
         "record": model.record,
     }
-    files = {}
-    for i, one in enumerate(model.extractors):
+    tensors = {"head": model.head.tensors(), "novelty": model.novelty.tensors()}
+    if (kept := model.judged) is not None:
+        tensors |= {"judged": {"probabilities": kept.probabilities, "labels": kept.labels}}
+    return documents, tensors, files
+
+
+def network_parts(extractors: Sequence[Extractor]) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Documents and files of the networks.
+
+    Raises UsageError for networks of a plugin, which `unpack` would not take.
+    """
+    foreign = [one.row for one in extractors if one.row.source not in SOURCES]
+    if foreign:
+        told = (f"{r.name}: networks of {r.source!r} cannot be kept in a bundle" for r in foreign)
+        raise UsageError(*told)
+    documents: dict[str, Any] = {}
+    files: dict[str, Path] = {}
+    for i, one in enumerate(extractors):
         files[f"backbone-{i}"] = weight_file(one.row)
         if one.row.config:
             config = row_file(one.row, one.row.config)
@@ -75,10 +85,7 @@ def pack(model: "Model") -> Parts:
         if one.row.tokenizer:
             vocabulary = row_file(one.row, one.row.tokenizer)
             documents[f"backbone-{i}-tokenizer"] = json.loads(vocabulary.read_bytes())
-    tensors = {"head": model.head.tensors(), "novelty": model.novelty.tensors()}
-    if (kept := model.judged) is not None:
-        tensors |= {"judged": {"probabilities": kept.probabilities, "labels": kept.labels}}
-    return documents, tensors, files
+    return documents, files
 
 
 def _told_points(model: "Model") -> dict[str, Any]:
@@ -109,24 +116,18 @@ def unpack(bundle: Bundle) -> dict[str, Any]:
     """Arguments of `Model`. Raises BundleError where the bundle does not hold a model."""
     told, record = bundle.document("model"), bundle.document("record")
     head, novelty = bundle.tensors("head"), bundle.tensors("novelty")
-    _refuse(bundle, [*misfits(ToldModel, told, "model."), *wrong_record(record)])
-    _refuse(bundle, [*_wrong_model(told), *_wrong_head(head, told), *_wrong_novelty(novelty, head)])
+    refuse(bundle, [*misfits(ToldModel, told, "model."), *wrong_record(record)])
+    refuse(bundle, [*_wrong_model(told), *wrong_head(head, told), *wrong_novelty(novelty, head)])
     judged = None if told.get("judged_by") is None else bundle.tensors("judged")
-    _refuse(bundle, [*wrong_point(told), *_wrong_judged(judged, len(told["classes"]))])
-    try:
-        extractors = [extractor_of(bundle, i, b) for i, b in enumerate(told["backbones"])]
-    except (BundleError, MissingExtra):
-        raise
-    except RegraftError as error:
-        _refuse(bundle, [str(error)])
-        raise
+    refuse(bundle, [*wrong_point(told), *_wrong_judged(judged, len(told["classes"]))])
+    extractors = unpacked_networks(bundle, told)
     return {
         "task": told["task"],
         "modality": told["modality"],
         "classes": tuple(told["classes"]),
         "temperature": float(told["temperature"]),
         "threshold": math.inf if told["threshold"] is None else float(told["threshold"]),
-        "extractors": tuple(extractors),
+        "extractors": extractors,
         "head": Head.from_tensors(head),
         "novelty": Novelty.from_tensors(novelty),
         "record": record,
@@ -135,7 +136,18 @@ def unpack(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _refuse(bundle: Bundle, mistakes: Sequence[str]) -> None:
+def unpacked_networks(bundle: Bundle, told: Mapping[str, Any]) -> tuple[Extractor, ...]:
+    """The networks as told, which nothing was found against. Raises BundleError."""
+    try:
+        return tuple(extractor_of(bundle, i, b) for i, b in enumerate(told["backbones"]))
+    except (BundleError, MissingExtra):
+        raise
+    except RegraftError as error:
+        refuse(bundle, [str(error)])
+        raise
+
+
+def refuse(bundle: Bundle, mistakes: Sequence[str]) -> None:
     """Raise BundleError with all mistakes, if there are any."""
     if mistakes:
         more = f" and {len(mistakes) - 10} more" if len(mistakes) > 10 else ""
@@ -155,6 +167,11 @@ def _wrong_model(told: dict[str, Any]) -> Iterator[str]:
         yield f"model.temperature: expected a number above 0, got {told['temperature']}"
     if told["threshold"] is not None and told["threshold"] < 0:
         yield f"model.threshold: expected 0 or more, got {told['threshold']}"
+    yield from wrong_networks(told)
+
+
+def wrong_networks(told: Mapping[str, Any]) -> Iterator[str]:
+    """What of the modality and the networks of model.json cannot be used here."""
     if not told["backbones"]:
         yield "model.backbones: there is none"
     try:
@@ -184,7 +201,7 @@ def _wrong_judged(judged: Tensors | None, classes: int) -> Iterator[str]:
     if judged is None:
         return
     sizes = {"c": classes, "m": len(np.atleast_1d(judged.get("labels", ())))}
-    if mistakes := list(_wrong_arrays("judged", judged, JUDGED, sizes)):
+    if mistakes := list(wrong_arrays("judged", judged, JUDGED, sizes)):
         yield from mistakes
     elif ((judged["probabilities"] < 0) | (judged["probabilities"] > 1)).any():
         yield "judged.probabilities: expected numbers from 0 to 1"
@@ -226,7 +243,7 @@ def wrong_record(record: Any) -> Iterator[str]:
         yield from misfits(ToldBeforeAfter, told, "record.before_after.")
 
 
-class _Array(NamedTuple):
+class Array(NamedTuple):
     """What an array of a bundle must be.
 
     kind      of dtype, as NumPy's letters tell it
@@ -243,36 +260,36 @@ ANY = "any"
 
 # b blocks, d columns, c classes; 1 more for the intercept
 HEAD = {
-    "shift": _Array("f", ("d",)),
-    "factor": _Array("f", ("d",)),
-    "widths": _Array("i", ("b",)),
-    "coefficients": _Array("f", ("d+1", "c")),
-    "weights": _Array("f", ("b",)),
-    "lam": _Array("f", (1,)),
+    "shift": Array("f", ("d",)),
+    "factor": Array("f", ("d",)),
+    "widths": Array("i", ("b",)),
+    "coefficients": Array("f", ("d+1", "c")),
+    "weights": Array("f", ("b",)),
+    "lam": Array("f", (1,)),
 }
 
 
 # e columns of the block that is compared, m landmarks
 KERNEL_PART = {
-    "first": _Array("i", (1,)),
-    "shift": _Array("f", ("e",)),
-    "factor": _Array("f", ("e",)),
-    "points": _Array("f", ("e", "m")),
-    "coefficients": _Array("f", ("m", "c")),
+    "first": Array("i", (1,)),
+    "shift": Array("f", ("e",)),
+    "factor": Array("f", ("e",)),
+    "points": Array("f", ("e", "m")),
+    "coefficients": Array("f", ("m", "c")),
 }
 
 
 # m examples, c classes
-JUDGED = {"probabilities": _Array("f", ("m", "c")), "labels": _Array("i", ("m",))}
+JUDGED = {"probabilities": Array("f", ("m", "c")), "labels": Array("i", ("m",))}
 
 
-def _wrong_head(head: Tensors, told: dict[str, Any]) -> Iterator[str]:
+def wrong_head(head: Tensors, told: Mapping[str, Any]) -> Iterator[str]:
     told_widths = np.ravel(head.get("widths", ()))
     widths = [int(w) for w in told_widths if w > 0] if told_widths.dtype.kind == "i" else []
     d, classes = sum(widths), {"c": len(told["classes"])}
     sizes = {"d": d, "d+1": d + 1, "b": len(widths), **classes}
     linear = {name: array for name, array in head.items() if not name.startswith(KERNEL)}
-    yield from _wrong_arrays("head", linear, HEAD, sizes)
+    yield from wrong_arrays("head", linear, HEAD, sizes)
     parts = {name.partition(".")[0] for name in head.keys() - linear.keys()}
     if wrong := sorted(parts - {f"{KERNEL}{i}" for i in range(len(parts))}):
         yield f"head: {', '.join(wrong)[:60]}: not known here"
@@ -285,21 +302,21 @@ def _wrong_kernel(where: str, part: Tensors, columns: int, classes: int) -> Iter
     """columns: of the raw features, in which its block must be."""
     e = int(np.size(part.get("shift", ())))
     sizes = {"e": e, "m": int(np.size(part.get("points", ()))) // max(1, e), "c": classes}
-    if mistakes := list(_wrong_arrays(where, part, KERNEL_PART, sizes)):
+    if mistakes := list(wrong_arrays(where, part, KERNEL_PART, sizes)):
         yield from mistakes
     elif not 0 <= int(part["first"][0]) <= columns - e:
         yield f"{where}.first: its block is not within the {columns} features"
 
 
-def _wrong_novelty(novelty: Tensors, head: Tensors) -> Iterator[str]:
+def wrong_novelty(novelty: Tensors, head: Tensors) -> Iterator[str]:
     """Against a detector that knows nothing, and by a trial: two rows must get two scores."""
     width = np.size(head.get("shift", ()))
     blank = Novelty.fit(np.zeros((1, width))).tensors()
     expected = {  # an axis of 0 is as long as there are directions
-        name: _Array(a.dtype.kind, tuple(n or ANY for n in a.shape), bool(np.isinf(a).any()))
+        name: Array(a.dtype.kind, tuple(n or ANY for n in a.shape), bool(np.isinf(a).any()))
         for name, a in blank.items()
     }
-    if mistakes := list(_wrong_arrays("novelty", novelty, expected, {})):
+    if mistakes := list(wrong_arrays("novelty", novelty, expected, {})):
         yield from mistakes
         return
     try:
@@ -312,8 +329,8 @@ def _wrong_novelty(novelty: Tensors, head: Tensors) -> Iterator[str]:
         yield "novelty: gives no scores"
 
 
-def _wrong_arrays(
-    where: str, given: Tensors, expected: Mapping[str, _Array], sizes: Mapping[str, int]
+def wrong_arrays(
+    where: str, given: Tensors, expected: Mapping[str, Array], sizes: Mapping[str, int]
 ) -> Iterator[str]:
     if given.keys() != expected.keys():
         yield f"{where}: expected the arrays {', '.join(expected)}, got {', '.join(given)}"

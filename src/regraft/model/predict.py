@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,8 +17,9 @@ from regraft.backbones.catalog import find
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.data.inline import inline_text, inlined
+from regraft.data.options import EXTENSIONS
 from regraft.data.sheets import FORMATS
-from regraft.data.sources import EXTENSIONS, load
+from regraft.data.sources import load
 from regraft.errors import DataError, Unreadable, UsageError
 from regraft.modalities import modality
 from regraft.model.encoded import MEMORY
@@ -114,9 +116,10 @@ def predict(
     picture; with a model of texts also for a text itself.
 
     model  a model or its bundle; of a classifier the answers are `Predictions`, of a detector
-           `regraft.model.found.FoundList`, of a transcriber `regraft.model.said.SaidList`
+           `regraft.model.found.FoundList`, of a transcriber `regraft.model.said.SaidList`, of
+           tags and numbers lists of `regraft.model.tagged`
     top    how many classes to list for each example
-    least  of a detector: the score from which boxes are taken; None: its own for each class
+    least  of a detector and of tags: the score from which boxes and tags are taken; None: their own
 
     A file that cannot be read gets an answer with `error`. Raises DataError where there is no file
     at all, UsageError for a wrong parameter.
@@ -155,8 +158,8 @@ def classes_in_turn(
 ) -> Iterator[Prediction]:
     """Classes of examples, with bounded memory."""
     if least is not None:
-        raise UsageError("least: is for boxes; the model tells classes")
-    _refuse_top(top)
+        raise UsageError("least: is for boxes and tags; the model tells classes")
+    refuse_top(top)
     if in_memory(source):
         yield from _answer_in_memory(model, source, top)
         return
@@ -168,28 +171,29 @@ def classes_in_turn(
         yield from _answers(model, some, seen.features, reasons, top)
 
 
-def _of_boxes() -> Answering:
-    from regraft.model.found import FoundList, found_in_turn
+def _lazily(module: str, in_turn: str, gather: str) -> Callable[[], Answering]:
+    """What a module answers by, which is imported when it is asked for."""
 
-    return Answering(found_in_turn, FoundList)
+    def made() -> Answering:
+        found = import_module(module)
+        return Answering(getattr(found, in_turn), getattr(found, gather))
 
-
-def _of_speech() -> Answering:
-    from regraft.model.said import SaidList, said_in_turn
-
-    return Answering(said_in_turn, SaidList)
+    return made
 
 
 ANSWERING: Mapping[str, Callable[[], Answering]] = MappingProxyType(
     {
         "classification": lambda: Answering(classes_in_turn, Predictions),
-        "detection": _of_boxes,
-        "transcription": _of_speech,
+        "detection": _lazily("regraft.model.found", "found_in_turn", "FoundList"),
+        "transcription": _lazily("regraft.model.said", "said_in_turn", "SaidList"),
+        "tags": _lazily("regraft.model.tagged", "tags_in_turn", "TaggedList"),
+        "regression": _lazily("regraft.model.tagged", "numbers_in_turn", "ValuedList"),
     }
 )
 
 
-def _refuse_top(top: int) -> None:
+def refuse_top(top: int) -> None:
+    """Raise UsageError for a number of answers to list that is none."""
     if not isinstance(top, int) or top < 1:
         raise UsageError(f"top: expected 1 or more, got {top!r}")
 
@@ -299,7 +303,7 @@ def predict_encoded(model: Model, examples: Sequence[bytes], *, top: int = 5) ->
     The same to the last bit as of each alone, whatever is beside it. May be called from several
     threads. Raises UsageError for a wrong `top`.
     """
-    _refuse_top(top)
+    refuse_top(top)
     features, errors = model.encoded(examples)
     there = [i for i in range(len(examples)) if i not in errors]
     out = {i: Prediction(MEMORY, error=reason) for i, reason in errors.items()}
@@ -343,7 +347,7 @@ def predict_pretrained(
     """
     from regraft.backbones.network import class_names, load_network
 
-    _refuse_top(top)
+    refuse_top(top)
     row = find(name)
     spec = replace(row.spec.at(size), views=("centre",))
     named = [source] if in_memory(source) else files(source, "image")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from regraft.backbones.padding import Piece, evenly
 from regraft.errors import TrainingStopped
-from regraft.evaluation.calibration import fit_temperature, log_losses
 from regraft.training.devices import begin_cost
+from regraft.transfer.targets import CLASSES, Target
 
 AT_ONCE = 64
 
@@ -20,7 +20,7 @@ Cut = Callable[[Any, int, float], list[Piece]]
 
 
 class Score(NamedTuple):
-    """Mean log-loss, calibrated, and accuracy."""
+    """Mean log-loss, calibrated, and accuracy; or what a target has in place of them."""
 
     loss: float
     accuracy: float
@@ -33,7 +33,7 @@ class Held:
     pixels  (m, size, size, 3) uint8 as prepared, never augmented; or what the shallow half of the
             network gives for them; or tokens (m, longest), padded; with several parts (k m, ...),
             the first part of all examples first
-    labels  (m,) class numbers
+    labels  (m,) class numbers, or what else is right: see `Target`
     cut     into pieces that are run at once, see `Reader.cut`
     parts   of an example, whose logits are averaged: as its features are, for a head is linear
     """
@@ -42,11 +42,12 @@ class Held:
     labels: Tensor
     cut: Cut = evenly
     parts: int = 1
+    target: Target = CLASSES
 
     @property
     def majority(self) -> float:
-        """The accuracy of always saying the commonest class."""
-        return float(torch.bincount(self.labels).max() / len(self.labels))
+        """The accuracy of always saying the commonest class; below 0 where there are none."""
+        return self.target.floor(self.labels.numpy())
 
     def score(self, model: nn.Module, device: torch.device) -> Score:
         """Of a model that gives logits. Raises TrainingStopped where they are no numbers."""
@@ -56,7 +57,7 @@ class Held:
                 f"for {lost} of {len(logits)} examples that are held back, what the network gives "
                 "is no number any more. Lower the rate, or leave BatchNorm as it is (norm = frozen)"
             )
-        return score_of(logits, self.labels.numpy())
+        return score_of(logits, self.labels.numpy(), self.target)
 
     def logits(self, model: nn.Module, device: torch.device) -> npt.NDArray[np.float64]:
         """(m, c), see `logits_of`."""
@@ -83,12 +84,12 @@ def logits_of(
     return out
 
 
-def score_of(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Score:
-    """Of logits (m, c) and labels (m,).
+def score_of(
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[Any], target: Target = CLASSES
+) -> Score:
+    """Of logits (m, c) and labels (m,), or what else is right.
 
     The loss is that at the best temperature, as the model is used in the end: label smoothing and
     augmentation make a network say less than it knows.
     """
-    right = logits.argmax(1) == labels
-    calm = logits / fit_temperature(logits, labels)
-    return Score(float(log_losses(calm, labels).mean()), float(right.mean()))
+    return Score(target.mean_loss(logits, labels), target.score(logits, labels))

@@ -56,7 +56,7 @@ class Loss:
     """A loss with its parameters; call it with what the network gave and what was right.
 
     parameters  all of them, also those by default
-    weights     (classes,) or None
+    weights     (classes,), or (2, classes) of labels that are lacking and there; None: all alike
     """
 
     row: LossRow
@@ -110,7 +110,8 @@ def loss(
     """The loss of a name in LOSSES.
 
     classes     number of columns: classes, labels or values
-    weights     (classes,) of each column, 0 or more, as `class_weights` gives them
+    weights     (classes,) of each column, 0 or more, as `class_weights` gives them; of labels also
+                (2, classes), as `objectives.label_weights` does
     counts      (classes,) number of examples of each class, for a loss that makes its own weights
     parameters  see the row's; what is left out has its default
     Raises UsageError with all that is wrong.
@@ -147,7 +148,8 @@ def _column_mistakes(
     if row.counted != (counts is not None):
         needs = "needs the number of examples of each class" if row.counted else "takes none"
         yield f"counts: loss {row.name} {needs}"
-    for name, given in (("weights", weights), ("counts", counts)):
+    pairs = row.task == "labels" and weights is not None and weights.shape == (2, classes)
+    for name, given in (("weights", None if pairs else weights), ("counts", counts)):
         if given is not None and not _are_columns(given, classes):
             yield f"{name}: not {classes} finite numbers of 0 or more with one above 0"
 
@@ -191,7 +193,15 @@ def _focal(
 def _binary(
     outputs: Tensor, targets: Tensor, weights: Tensor | None, parameters: Mapping[str, float]
 ) -> Tensor:
-    return F.binary_cross_entropy_with_logits(outputs, targets, weights, reduction="none").mean(1)
+    cells = _of_cells(weights, targets)
+    return F.binary_cross_entropy_with_logits(outputs, targets, cells, reduction="none").mean(1)
+
+
+def _of_cells(weights: Tensor | None, targets: Tensor) -> Tensor | None:
+    """(n, k) weights, where lacking and present labels have their own."""
+    if weights is None or weights.ndim == 1:
+        return weights
+    return targets * weights[1] + (1 - targets) * weights[0]
 
 
 def _binary_focal(
@@ -199,7 +209,8 @@ def _binary_focal(
 ) -> Tensor:
     """torchvision's loses the gradient (NaN) of sure outputs where gamma is below 1."""
     alpha = parameters["alpha"]
-    costs = F.binary_cross_entropy_with_logits(outputs, targets, weights, reduction="none")
+    cells = _of_cells(weights, targets)
+    costs = F.binary_cross_entropy_with_logits(outputs, targets, cells, reduction="none")
     wrong = targets * torch.sigmoid(-outputs) + (1 - targets) * torch.sigmoid(outputs)
     share = alpha * targets + (1 - alpha) * (1 - targets)
     return (share * _powered(wrong, parameters["gamma"]) * costs).mean(1)

@@ -11,7 +11,7 @@ from regraft.evaluation.calibration import softmax
 from regraft.modalities.augment import mixed
 from regraft.training.attacking import Attacking, Network, refuse_compared
 from regraft.training.examples import Batch
-from regraft.training.losses import loss_of
+from regraft.training.losses import LOSSES, class_weights, loss, loss_of, parse_setting
 from regraft.training.plan import Plan
 from regraft.training.teaching import Teaching
 
@@ -130,4 +130,55 @@ class Taught(Classes):
     def alone(
         self, network: Network, bare: Network, examples: Tensor, targets: Tensor, progress: float
     ) -> Tensor:
+        return self.losses(network(examples).float(), targets)
+
+
+def label_weights(truth: Tensor, name: str, how: str) -> Tensor | None:
+    """(2, k) weights of labels that are lacking and of those that are there, from truth (n, k).
+
+    Of each label as of two classes, by a row of WEIGHTINGS; None where all count alike. Raises
+    UsageError for a loss of numbers, which are no classes.
+    """
+    if how == "none":
+        return None
+    if LOSSES[name].task != "labels":
+        raise UsageError(f"weights: {how} is for classes and tags; loss {name} is for values")
+    there = truth.double().sum(0)
+    counts = torch.stack([len(truth) - there, there], 1)
+    return torch.stack([class_weights(pair, how) for pair in counts], 1)
+
+
+class Vectors:
+    """A vector for each example, tags or numbers: the loss that a plan names for such targets."""
+
+    compares = False
+
+    def __init__(self, plan: Plan, truth: Any, wanted: Any) -> None:
+        """truth   (n, k)
+        wanted  augmentations of the examples: some mix targets too
+
+        Raises UsageError for class weights of what has no classes, and for an attack.
+        """
+        self.truth, self.wanted = torch.as_tensor(truth).float(), wanted
+        name, given = parse_setting(plan.loss)
+        settings: dict[str, Any] = {**given, "classes": self.truth.shape[1]}
+        self.loss = loss(name, weights=label_weights(self.truth, name, plan.weights), **settings)
+        if Attacking.of(plan.attack).eps:
+            raise UsageError("attack: it turns a class into another one; there are no classes here")
+
+    def targets(
+        self, batch: Batch, device: torch.device, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Pixels and targets, mixed where the augmentation says so."""
+        pixels = batch.pixels.to(device, non_blocking=True)
+        return mixed(pixels, self.truth[batch.places].to(device), self.wanted, rng)
+
+    def losses(self, outputs: Tensor, targets: Tensor, *embeddings: Tensor) -> Tensor:
+        found: Tensor = self.loss(outputs, targets)
+        return found
+
+    def alone(
+        self, network: Network, bare: Network, examples: Tensor, targets: Tensor, progress: float
+    ) -> Tensor:
+        """On the examples as they are."""
         return self.losses(network(examples).float(), targets)

@@ -24,11 +24,12 @@ def _one_of(what: str, known: Iterable[str]) -> Callable[[Any], None]:
     return read
 
 
-def _loss(text: str) -> None:
-    """Of one class out of several: the only task that there is so far."""
+def check_loss(text: str, kind: str = "classes") -> None:
+    """Raise UsageError for a loss that cannot be read, or is for another kind of targets."""
     row = LOSSES[parse_setting(text).name]
-    if row.task != "classes":
-        raise UsageError(f"loss: {row.name} is for {row.task}, and the task is to tell classes")
+    if row.task != kind:
+        own = ", ".join(name for name, other in LOSSES.items() if other.task == kind)
+        raise UsageError(f"loss: {row.name} is for {row.task}; for {kind} there are {own}")
 
 
 def _logs(names: Iterable[str]) -> None:
@@ -41,7 +42,7 @@ READ: Mapping[str, Callable[[Any], object]] = MappingProxyType(
     {
         "optimiser": lambda text: parse("optimiser", text, ALL),
         "schedule": lambda text: parse("schedule", text, SCHEDULES),
-        "loss": _loss,
+        "loss": check_loss,
         "attack": Attacking.of,
         "sampling": _one_of("sampling", SAMPLINGS),
         "weights": _one_of("weights", WEIGHTINGS),

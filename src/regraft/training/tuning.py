@@ -5,9 +5,10 @@ trained = run.training(execution=..., checkpoints=...).run()
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ from regraft.training.judging import Held
 from regraft.training.loop import Training
 from regraft.training.losses import class_weights
 from regraft.training.norms import estimate_norms
-from regraft.training.objectives import Taught
+from regraft.training.objectives import Taught, Vectors
 from regraft.training.plan import Plan
 from regraft.training.start import begun, parts_that_learn
 from regraft.training.strategies import Strategy
@@ -38,6 +39,7 @@ from regraft.training.teaching import Teaching
 from regraft.training.terms import Material
 from regraft.training.views import KeptViews
 from regraft.transfer.probe import Head
+from regraft.transfer.targets import CLASSES, Target
 
 TIMED = 2  # steps, after one that warms up
 LOOKED_AT = 3  # parts of an example that is held back: all of them would fill the memory
@@ -50,7 +52,7 @@ Numbers = npt.NDArray[np.int64]
 class Lesson:
     """Examples to learn from.
 
-    files, shas, labels  (n) of each
+    files, shas, labels  (n) of each; in place of labels what else is right: see `Target`
     classes              number of them
     teaching             what a teacher says of them
     """
@@ -60,12 +62,13 @@ class Lesson:
     labels: Numbers
     classes: int
     teaching: Teaching | None = None
+    target: Target = CLASSES
 
     def some(self, place: Numbers) -> "Lesson":
         """Those at some places."""
         files, shas = ([column[int(i)] for i in place] for column in (self.files, self.shas))
         taught = self.teaching and self.teaching.some(place)
-        return Lesson(files, shas, self.labels[place], self.classes, taught)
+        return Lesson(files, shas, self.labels[place], self.classes, taught, self.target)
 
 
 class Pace(NamedTuple):
@@ -123,7 +126,8 @@ class Ready:
             return held
         run = self.material.examples.engine.run
         vectors = [run(pixels.numpy()) for pixels in held.pixels]
-        return Held(torch.from_numpy(np.stack(vectors)), held.labels, parts=held.parts)
+        found = torch.from_numpy(np.stack(vectors))
+        return Held(found, held.labels, parts=held.parts, target=held.target)
 
     def pace(self) -> Pace:
         """What the run takes, by a rehearsal; nothing moves."""
@@ -157,14 +161,30 @@ def ready(
     if wanted.prefix:
         prefix = model.halve(plan.frozen).prefix
         examples = KeptViews(examples, prefix, engine, plan.views)
-    counts = torch.from_numpy(np.bincount(lesson.labels, minlength=lesson.classes))
-    weights = None if plan.weights == "none" else class_weights(counts, plan.weights)
-    material = Material(examples, lesson.labels, lesson.classes, weights)
+    material = MATERIALS[lesson.target.losses_of](lesson, examples, plan)
     if lesson.teaching is not None:
         _refuse_unseen(wanted, lesson.teaching)
         material = replace(material, objective=Taught(plan, material, lesson.teaching))
     NORMS[plan.norm](model, material, plan)
     return Ready(wanted, row, spec, model, plan, material)
+
+
+def _of_classes(lesson: Lesson, examples: Augmented, plan: Plan) -> Material:
+    counts = torch.from_numpy(np.bincount(lesson.labels, minlength=lesson.classes))
+    weights = None if plan.weights == "none" else class_weights(counts, plan.weights)
+    return Material(examples, lesson.labels, lesson.classes, weights)
+
+
+def _of_vectors(lesson: Lesson, examples: Augmented, plan: Plan) -> Material:
+    objective = Vectors(plan, lesson.labels, examples.wanted)
+    strata = lesson.target.strata(lesson.labels)
+    return Material(examples, strata, lesson.classes, objective=objective)
+
+
+# By the kind of losses that there are for a target: what a run learns from.
+MATERIALS: Mapping[str, Callable[[Lesson, Augmented, Plan], Material]] = MappingProxyType(
+    {"classes": _of_classes, "labels": _of_vectors, "values": _of_vectors}
+)
 
 
 def _refuse_attack(wanted: Strategy, spec: InputSpec, plan: Plan) -> None:
@@ -225,7 +245,7 @@ def held_back(lesson: Lesson, kind: Modality, row: CatalogRow, spec: InputSpec) 
         by_view = zip(*pool.map(seen, lesson.files), strict=True)
         found = reads.collate([example for some in by_view for example in some])
     labels = torch.from_numpy(lesson.labels)
-    return Held(torch.from_numpy(found), labels, reads.cut, len(views))
+    return Held(torch.from_numpy(found), labels, reads.cut, len(views), lesson.target)
 
 
 def _spread(views: Sequence[str], most: int) -> list[str]:

@@ -34,6 +34,11 @@ def majority(labels: Array, classes: int, n: int) -> Baseline:
     return Baseline("majority class", "always the most frequent class", np.tile(shares, (n, 1)))
 
 
+def mean(name: tuple[str, str], truth: Array, n: int) -> Baseline:
+    """Scores (n, k) that are the mean of `truth` (m, k) each time: for tags how frequent."""
+    return Baseline(*name, np.tile(np.asarray(truth, np.float64).mean(0), (n, 1)))
+
+
 def plain_ridge(
     name: tuple[str, str],
     learned: Array,
@@ -65,15 +70,19 @@ def tf_idf_ridge(
     seed: int,
     solve: Callable[..., HeadFit] = fit_head,
 ) -> Baseline:
-    """As `plain_ridge`, on counted words: rows (2k,) are k numbers of words, then their counts."""
+    """As `plain_ridge`, on counted words: rows (2k,) are k numbers of words, then their counts.
+
+    labels  (n,), or targets (n, t)
+    """
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import Ridge
 
     known = np.unique(learned[:, : learned.shape[1] // 2][_counted(learned)])
     weigh = TfidfTransformer(sublinear_tf=True).fit(rows := _sparse(learned, known))
     ridge = Ridge(ALPHA, solver="sparse_cg", tol=TOLERANCE)
-    ridge.fit(weigh.transform(rows), one_hot(labels, classes))
-    return Baseline(*name, ridge.predict(weigh.transform(_sparse(held, known))))
+    ridge.fit(weigh.transform(rows), labels if labels.ndim == 2 else one_hot(labels, classes))
+    found = ridge.predict(weigh.transform(_sparse(held, known)))
+    return Baseline(*name, found.reshape(len(held), -1))
 
 
 def _counted(rows: Array) -> npt.NDArray[np.bool_]:

@@ -111,8 +111,11 @@ class KernelPart:
         similar = self.landmarks.each(features)
         return np.matmul(similar[:, None], self.coefficients)[:, 0]
 
-    def times(self, factor: float, later: int = 0) -> "KernelPart":
-        """The part with its scores multiplied, and its block `later` columns further on."""
+    def times(self, factor: float | Matrix, later: int = 0) -> "KernelPart":
+        """The part with its scores multiplied, and its block `later` columns further on.
+
+        factor  of all scores, or (c,) of each
+        """
         at = self.landmarks
         moved = Landmarks(at.first + later, at.shift, at.factor, at.points)
         return KernelPart(moved, factor * self.coefficients)

@@ -63,6 +63,13 @@ class Head:
         linear = np.matmul(rows[:, None], columns)[:, 0] + self.coefficients[-1]
         return sum((part.scores(features) for part in self.kernels), linear)
 
+    def times(self, factor: Matrix, shift: Matrix) -> "Head":
+        """The head whose scores are these times `factor` plus `shift`, each (c,)."""
+        coefficients = self.coefficients * factor
+        coefficients[-1] += shift
+        kernels = tuple(part.times(factor) for part in self.kernels)
+        return replace(self, coefficients=coefficients, kernels=kernels)
+
     def even(self) -> "Head":
         """The same scores from normalised features in which all blocks count the same.
 
@@ -131,7 +138,9 @@ def one_hot(labels: Integers, classes: int) -> Matrix:
     return np.eye(classes)[labels]
 
 
-Chunks = Callable[[], Iterable[tuple[Any, ...]]]
+# Of each chunk features and labels, and targets where these are not the labels' own.
+Chunk = tuple[Array, Integers] | tuple[Array, Integers, Matrix]
+Chunks = Callable[[], Iterable[Chunk]]
 
 
 def fit_head(
@@ -155,7 +164,8 @@ def fit_head(
     seed      of the rows that find the block weights
     lambdas   the λ to choose from, relative to the mean diagonal of the kernel
     weigh     choose block weights by leave-one-out; else all blocks count the same
-    targets   (n, c) what the head shall say of each row; None: 1 for its label and 0 for the others
+    targets   (n, k) what the head should say; None: one-hot labels. With targets the labels only
+              tell which rows are alike, for drawing some of them
 
     Raises UsageError if the shapes don't fit together, DataError for features that are no numbers.
     """
@@ -165,7 +175,7 @@ def fit_head(
     if len(labels) == 0:
         raise UsageError(NO_ROWS)
     together = _groups(groups, len(labels))
-    wanted = one_hot(labels, classes) if targets is None else _as_wanted(targets, labels, classes)
+    wanted = one_hot(labels, classes) if targets is None else _checked(targets, len(labels))
     if len(labels) > PRIMAL_ABOVE * features.shape[1]:
         return fit_head_streamed(
             lambda: _slices(features, labels, wanted),
@@ -229,18 +239,23 @@ def _folded(head: Head, places: Sequence[Landmarks], white: Sequence[Matrix], d:
     return Head(scaling, coefficients, weights, head.lam, tuple(kernels))
 
 
-def _slices(*columns: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], ...]]:
-    for start in range(0, len(columns[0]), CHUNK):
-        yield tuple(column[start : start + CHUNK] for column in columns)
+def _slices(features: Array, labels: Integers, targets: Matrix) -> Iterator[Chunk]:
+    for start in range(0, len(labels), CHUNK):
+        here = slice(start, start + CHUNK)
+        yield features[here], labels[here], targets[here]
 
 
-def _as_wanted(targets: Matrix, labels: Integers, classes: int) -> Matrix:
-    if np.shape(targets) != (len(labels), classes) or not np.isfinite(targets).all():
-        raise UsageError(
-            f"targets: expected {len(labels)} rows of {classes} finite numbers, got shape "
-            f"{np.shape(targets)}"
-        )
-    return np.asarray(targets, np.float64)
+def _targets(chunk: Chunk, classes: int) -> tuple[Array, Integers, Matrix]:
+    """A chunk with its targets."""
+    features, labels, *rest = chunk
+    return features, labels, rest[0] if rest else one_hot(labels, classes)
+
+
+def _checked(targets: Matrix, rows: int) -> Matrix:
+    found = np.asarray(targets, np.float64)
+    if found.ndim != 2 or len(found) != rows or not np.isfinite(found).all():
+        raise UsageError(f"targets: expected {rows} rows of finite numbers, got {found.shape}")
+    return found
 
 
 def _groups(groups: Integers | None, rows: int) -> Integers:
@@ -265,7 +280,7 @@ def fit_head_streamed(
     """Fit the head on features that do not fit into memory.
 
     chunks  called three times; each time yields (features (m, d), labels (m,)) of the same rows in
-            the same order, some thousand at a time; and targets (m, c) as in `fit_head`, if any
+            the same order, some thousand at a time; with targets (m, k) as in `fit_head` or without
 
     The rest as in `fit_head`. Memory is that of some (d, d) matrices, a few chunks, 3,000 rows, the
     leave-one-out scores (n, c), the leverages (n, λ) and the rows that share a group; time is
@@ -275,14 +290,14 @@ def fit_head_streamed(
     moments, pool = _first_pass(chunks, classes, widths, seed)
     together = _groups(groups, moments.count)
     plain = BlockScaling.of(*moments.mean_and_variance(), widths)
-    features, labels, targets, positions = pool.rows()
-    sample = Sample(features, labels, targets, together[positions])
+    features, labels, wanted, positions = pool.rows()
+    sample = Sample(features, labels, wanted, together[positions])
     weights = weigh_blocks(plain, sample, seed, free=weigh).weights
     scaling = plain.weighted(weights)
     spectrum = moments.spectrum(scaling.shift, scaling.factor)
     lam, left_out, error = left_out_scores(
         spectrum,
-        lambda: ((scaling(x), t) for x, _, t in _with_targets(chunks, classes)),
+        lambda: ((scaling(x), t) for x, _, t in (_targets(c, classes) for c in chunks())),
         np.asarray(lambdas),
         members(together),
         moments.count,
@@ -291,25 +306,22 @@ def fit_head_streamed(
     return HeadFit(head, left_out, error)
 
 
-def _with_targets(chunks: Chunks, classes: int) -> Iterator[tuple[Array, Integers, Matrix]]:
-    """Chunks with what the head shall say of each row."""
-    for features, labels, *given in chunks():
-        yield features, labels, given[0] if given else one_hot(labels, classes)
-
-
 def _first_pass(
     chunks: Chunks, classes: int, widths: Sequence[int], seed: int
 ) -> tuple[Moments, Pool]:
     """Sums over all rows, and the rows for the block weights."""
     moments, pool = Moments(np.zeros(sum(widths)), classes), Pool(seed)
-    for features, labels, *given in chunks():
+    for chunk in chunks():
+        features, labels = chunk[0], chunk[1]
         _refuse_rows(features, labels, classes, widths, moments.count)
-        targets = given[0] if given else one_hot(labels, classes)
-        if moments.count == 0 and len(labels):
-            moments.origin = np.mean(features, 0, dtype=np.float64)
-        numbers = np.arange(moments.count, moments.count + len(labels))
-        pool.add(features, labels, targets, numbers)
-        moments.add(features, targets)
+        if not len(labels):
+            continue
+        wanted = _targets(chunk, classes)[2]
+        if moments.count == 0:
+            moments = Moments(np.mean(features, 0, dtype=np.float64), wanted.shape[1])
+        place = np.arange(moments.count, moments.count + len(labels))
+        pool.add(features, labels, wanted, place)
+        moments.add(features, wanted)
     if moments.count == 0:
         raise UsageError(NO_ROWS)
     return moments, pool

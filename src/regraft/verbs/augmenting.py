@@ -64,11 +64,12 @@ class _Asked:
         return ""
 
     def right(self, wanted: Augmentations) -> float:
-        """Share of right answers on the examples as they are when augmented."""
+        """Share of right answers (or the target's score) on examples as they are when augmented."""
         self.one.engine, self.one.read  # noqa: B018  made here, once, and not by every worker
         jobs = list(zip(self.lesson.files, self.lesson.shas, strict=True))
         found = np.stack([*in_parallel(lambda some: [*self._features(some, wanted)], jobs)])
-        return float((self.head.scores(found).argmax(1) == self.lesson.labels).mean())
+        score = self.lesson.target.score(self.head.scores(found), self.lesson.labels)
+        return max(0.0, score)
 
     def _features(
         self, some: Sequence[tuple[str, str]], wanted: Augmentations

@@ -31,8 +31,8 @@ from regraft.evaluation.intervals import Interval, bootstrap
 from regraft.evaluation.metrics import METRICS
 from regraft.model.model import Answers, Model
 from regraft.progress import Progress, Quiet
-from regraft.verbs.evaluate import groups_of
 from regraft.verbs.latency import latencies
+from regraft.verbs.measuring import groups_of
 from regraft.verbs.tasks import carried_out
 
 RESAMPLES = 1000

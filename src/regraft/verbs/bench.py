@@ -16,7 +16,7 @@ from regraft.model.model import features
 from regraft.progress import Progress
 from regraft.transfer.selection import pooled
 from regraft.transfer.stacking import stacked
-from regraft.verbs.evaluate import short
+from regraft.verbs.measuring import short
 from regraft.verbs.members import Logits, Member
 from regraft.verbs.rungs import Judged, Numbers, Rung, features_of, positions
 

@@ -1,19 +1,19 @@
 """Whether training has paid: which of its weights, with how much of the probe, or none of it."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from regraft.evaluation.calibration import fit_temperature, log_losses
+from regraft.transfer.targets import CLASSES, Target
 
 if TYPE_CHECKING:
     from regraft.training.averaging import State
     from regraft.training.terms import Trained
 
 Scores = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+Labels = npt.NDArray[Any]
 
 SHARES = (1.0, 0.75, 0.5)  # of the way from the start to the end: WiSE-FT
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the tuned network beside the probe
@@ -63,33 +63,35 @@ def largest_share(held: int, examples: int) -> float:
     return 1.0 if held <= FEW_HELD * examples else BESIDE_PROBE
 
 
-def mixed_answer(tuned: Scores, probe: Scores, labels: Labels, most: float = 1.0) -> Mix:
+def mixed_answer(
+    tuned: Scores, probe: Scores, labels: Labels, most: float = 1.0, target: Target = CLASSES
+) -> Mix:
     """Choose the mix on held-back examples by log-loss, and keep it only where it clearly gains.
 
     tuned   (m, c) logits of the tuned network
     probe   (m, c) calibrated logits of the probe that learned from the same examples
-    labels  (m,)
+    labels  (m,), or what else is right: see `Target`
     most    share of the tuned network that may be in the answer
 
     The gain in log-loss must be SURE standard errors above 0, each at its best temperature: a
     network trained by cross-entropy is surer than a ridge head that is right as often. And more
     answers must have become right than wrong, by more than RIGHTER standard errors.
     """
-    temperature = fit_temperature(tuned, labels)
+    temperature = target.temperature(tuned, labels)
     tuned = tuned / temperature
-    probe = probe / fit_temperature(probe, labels)
+    probe = np.asarray(target.calm(probe, labels))
     shares = [share for share in MIXES if share <= most]
     mixes = [share * tuned + (1 - share) * probe for share in shares]
-    losses = [float(log_losses(scores, labels).mean()) for scores in mixes]
+    losses = [float(target.losses(scores, labels).mean()) for scores in mixes]
     best = int(np.argmin(losses[1:])) + 1
     if most == 1 and losses[-1] <= SIMPLER * losses[best]:
         best = len(shares) - 1
-    gain = log_losses(probe, labels) - log_losses(mixes[best], labels)
+    gain = target.losses(probe, labels) - target.losses(mixes[best], labels)
     error = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
     sure = float(gain.mean()) > SURE * error
-    right = [scores.argmax(1) == labels for scores in (mixes[best], probe)]
-    of_them = [float(some.mean()) for some in right]
-    figures = f"{of_them[0]:.1%} against {of_them[1]:.1%} of {len(labels)} held-back examples"
+    right = target.right(mixes[best], probe, labels)
+    now, before = (target.told(target.score(scores, labels)) for scores in (mixes[best], probe))
+    figures = f"{now} against {before} of {len(labels)} held-back examples"
     if not sure or not _righter(*right):
         return Mix(0.0, temperature, probe, f"not clearly better than the probe: {figures}")
     return Mix(shares[best], temperature, mixes[best], f"better than the probe: {figures}")

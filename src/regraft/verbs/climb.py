@@ -14,7 +14,6 @@ import numpy as np
 
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.features import Pass
-from regraft.evaluation.calibration import fit_temperature
 from regraft.evaluation.operating import HELD_BACK
 from regraft.transfer.probe import Head
 from regraft.transfer.stacking import stacked
@@ -124,7 +123,8 @@ class Climb:
             score = self.judge.score(ready.model, self.device)
             if score.loss < least:
                 best, least, how = state, score.loss, name
-        chosen = f"weights: {how}; log-loss {least:.3f} on the examples held back"
+        losing = self.held.target.losing
+        chosen = f"weights: {how}; {losing} {least:.3f} on the examples held back"
         return best, {"how": how, "chosen": chosen}
 
     def by_wish(
@@ -150,14 +150,16 @@ class Climb:
         whole = np.full((len(self.ground.files), sum(seen.widths)), np.nan, np.float32)
         whole[place] = features_of(seen)
         probe, head = self.ground.probe, self._head(model.head(), whole, seen.widths)
-        scores = head.scores(whole[self.held.place])
+        target, unseen = self.held.target, whole[self.held.place]
+        head = target.settled(head, head.scores(unseen), self.held.labels)
+        scores = head.scores(unseen)
         epochs = self.told["steps"] / self.planned.planner.epoch
         return Rung(
             kind=self.planned.turn.wanted.name,
             extractors=(one,),
             seen=Pass(probe.seen.shas, probe.seen.looks, whole, seen.widths),
             head=head,
-            judged=Judged(HELD_BACK, self.held.place, self.held.labels, scores),
+            judged=Judged(HELD_BACK, self.held.place, self.held.labels, scores, target),
             seconds=seconds,
             detail=f"{ready.spec.told}, {epochs:.1f} epochs, {how} weights",
         )
@@ -167,13 +169,12 @@ class Climb:
 
         features  (n, d) of all examples by the tuned network
         """
-        from regraft.training.judging import score_of
-
         heads = [own]
         if self.planned.turn.wanted.refits:
             heads.append(self.lessons.head(features[self.lessons.train.place], widths).head)
         held = features[self.held.place]
-        losses = [score_of(head.scores(held), self.held.labels).loss for head in heads]
+        mean_loss = self.held.target.mean_loss
+        losses = [mean_loss(head.scores(held), self.held.labels) for head in heads]
         return heads[int(np.argmin(losses))]
 
     def _mixed(self, tuned: Rung, best: Rung, seconds: float) -> list[Rung]:
@@ -181,7 +182,8 @@ class Climb:
         mix = MIXING[self.planned.turn.wanted.aims](self, tuned, best)
         if mix.share in (0.0, 1.0):
             return [replace(tuned, why=mix.why)]
-        own = fit_temperature(best.judged.scores, best.judged.labels)
+        judged = best.judged
+        own = judged.target.temperature(judged.scores, judged.labels)
         factors = ((1 - mix.share) / own, mix.share / mix.temperature)
         seen = Pass(
             best.seen.shas,
@@ -194,7 +196,7 @@ class Climb:
             extractors=(*best.extractors, *tuned.extractors),
             seen=seen,
             head=stacked((best.head, tuned.head), factors),
-            judged=Judged(HELD_BACK, self.held.place, self.held.labels, mix.scores),
+            judged=replace(tuned.judged, scores=mix.scores),
             seconds=seconds,
             detail=f"{mix.share:.0%} {tuned.kind}, {1 - mix.share:.0%} the best before it",
             why=mix.why,
@@ -206,24 +208,26 @@ class Climb:
         scores, temperature = self._honest(best)
         held, train = len(self.held.labels), len(self.lessons.train.labels)
         most = largest_share(held, held + train)
-        return mixed_answer(tuned.judged.scores, scores / temperature, self.held.labels, most)
+        about = (self.held.labels, most, self.held.target)
+        return mixed_answer(tuned.judged.scores, scores / temperature, *about)
 
     def alone_or_not(self, tuned: Rung, best: Rung) -> Mix:
         """A hardened network: beside another one its answers would not hold."""
         scores = tuned.judged.scores
-        return guarded(self.told, scores, fit_temperature(scores, self.held.labels))
+        return guarded(self.told, scores, self.held.target.temperature(scores, self.held.labels))
 
     def _honest(self, best: Rung) -> tuple[Any, float]:
         """Scores of the best so far on the held-back examples, by a head that never saw them."""
         if best.judged.how == HELD_BACK:
-            return best.judged.scores, fit_temperature(best.judged.scores, best.judged.labels)
+            judged = best.judged
+            return judged.scores, judged.target.temperature(judged.scores, judged.labels)
         train = self.lessons.train
         about = (best.seen.widths, best.lasts, best.taught)
         fit = self.lessons.head(best.features[train.place], *about)
         scores = fit.head.scores(best.features[self.held.place])
         learned = train if best.taught else train.untaught()
         some = learned.judging
-        return scores, fit_temperature(fit.left_out[some], learned.labels[some])
+        return scores, train.target.temperature(fit.left_out[some], learned.labels[some])
 
 
 # What a strategy aims at → how its weights are chosen, and whether they stay alone.

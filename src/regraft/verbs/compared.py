@@ -14,7 +14,7 @@ from regraft.data.dataset import Dataset
 from regraft.evaluation.intervals import bootstrap
 from regraft.recipe import Recipe
 from regraft.training.strategies import Strategy
-from regraft.verbs.evaluate import counts
+from regraft.verbs.measuring import counts
 from regraft.verbs.told import left_out
 
 if TYPE_CHECKING:

@@ -161,6 +161,8 @@ def doctor(
     look_for_label_errors: bool = True,
     repair: bool | None = None,
     task: str | None = None,
+    labels: Sequence[str] = (),
+    separator: str | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
 ) -> Diagnosis:
@@ -177,7 +179,8 @@ def doctor(
     seed            of the choice of block weights
     look_for_label_errors  False: only one look at each file, no network
     repair          mend boxes with a fault, where that can be done
-    task            ``transcribe``: a manifest of recordings with what is said in them
+    task, labels, separator  of the labels of a manifest, as for `regraft.load`; ``transcribe``: a
+                    manifest of recordings with what is said in them
 
     Raises UsageError or DataError in plain words; the files themselves are only read.
     """
@@ -185,8 +188,11 @@ def doctor(
     columns = {"label": label, "path_column": path_column, "text": text, "group": group}
     told: dict[str, Any] = {**asked, **columns, "split": split, "root": root, "repair": repair}
     told |= {"modality": modality}
+    of_labels = {"labels": tuple(labels) or None, "separator": separator}
+    told |= {} if task is None else {"task": task}
+    told |= {name: value for name, value in of_labels.items() if value is not None}
     how: dict[str, Any] = {"seed": seed, "progress": progress, "store": store}
-    found: Diagnosis = carried_out("doctor", task_of(data, task))(
+    found: Diagnosis = carried_out("doctor", task_of(data, task, **columns, **of_labels))(
         data, look_for_label_errors=look_for_label_errors, **told, **how
     )
     return found
@@ -218,12 +224,12 @@ def doctor_of_classes(
         raise DataError("there are no examples")
     checks = look_for_label_errors and len(_checkable(dataset)) > 1
     kind, files = kind_of_data(dataset.modality), dataset.table["path"].to_list()
-    networks = _extractors(kind, backbone, size, engine) if checks else [None]
+    networks = extractors(kind, backbone, size, engine) if checks else [None]
     opened = store or Store()
     try:
         passes = [pass_over(files, kind, opened, one, progress) for one in networks]
         seen = passes[0]
-        found = inspect(_without_old(dataset), seen.shas, seen.looks)
+        found = inspect(without_old(dataset), seen.shas, seen.looks)
         labels = [*_label_errors(found.dataset, found.together, passes, seed, opened)]
     finally:
         if store is None:
@@ -233,7 +239,7 @@ def doctor_of_classes(
     return Diagnosis(clean, clean.findings, found.together, len(dataset), _counts(clean))
 
 
-def _extractors(
+def extractors(
     kind: Modality, backbone: str | None, size: int | None, engine: str | None
 ) -> list[Extractor]:
     """The network that was named; else the default one of each way to read the examples."""
@@ -257,7 +263,7 @@ def _counts(dataset: Dataset) -> dict[str, int]:
     return {name: counts[name] for name in dataset.classes}
 
 
-def _without_old(dataset: Dataset) -> Dataset:
+def without_old(dataset: Dataset) -> Dataset:
     """Without what an earlier doctor said of the labels."""
     return replace(
         dataset, findings=tuple(f for f in dataset.findings if f.kind not in (SUSPECT, UNCHECKED))

@@ -30,15 +30,17 @@ from regraft.recipe import Recipe
 from regraft.training.settings import unknown
 from regraft.verbs.before_after import before_and_after
 from regraft.verbs.bench import Bench, bench_of
-from regraft.verbs.evaluate import listed_as, measure, same_classes, short
+from regraft.verbs.evaluate import measure, same_classes
 from regraft.verbs.fitted import Fitted
 from regraft.verbs.ladder import FEWEST_HELD
+from regraft.verbs.measuring import listed_as, short
 from regraft.verbs.members import Member, members
 from regraft.verbs.pooling import METHODS, Tried, kept_of, tried
 from regraft.verbs.prepare import Prepared, prepare
 from regraft.verbs.rungs import Learning, Rung, calibrated, positions, rows
 from regraft.verbs.tasks import carried_out
 from regraft.verbs.told import LISTED, always_row, left_out, record, rung_rows, summary
+from regraft.verbs.ways import OF_CLASSES
 
 MEMBER = "member"
 # Of the record of the model, what its report shows too.
@@ -277,10 +279,10 @@ def _finished(
     settings = {name: getattr(asked, name) for name in ("resamples", "seed")}
     measured = measure(model, held, rows(best.seen, place), **settings)
     model.record["measured"] = summary(measured)
-    attempts = rung_rows(rungs, best, model, place, bench.data, asked)
+    attempts = rung_rows(OF_CLASSES, rungs, best, model, place, bench.data, asked)
     for row, one in zip(attempts, bench.members, strict=False):  # they come first
         row["name"] = one.name
-    model.record["tried"] = [always_row(learning, place, bench.data, asked), *attempts]
+    model.record["tried"] = [always_row(OF_CLASSES, learning, place, bench.data, asked), *attempts]
     model.record["before_after"] = _against_the_best(bench, model, kept, held, asked, wanted)
     refuse_drop(model.record["before_after"])
     model.record["timings"] = {"total": round(time.perf_counter() - wanted.begin, 3)}

@@ -1,6 +1,5 @@
 """evaluate: Model and labelled examples → Report."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,9 +11,7 @@ import numpy as np
 from regraft import __version__
 from regraft.backbones.features import Pass
 from regraft.backbones.store import Store
-from regraft.data.dataset import PARTS, Dataset, listed
-from regraft.data.findings import Finding
-from regraft.data.sources import EXTENSIONS, load
+from regraft.data.dataset import Dataset, listed
 from regraft.errors import DataError, UsageError
 from regraft.evaluation.calibration import reliability
 from regraft.evaluation.intervals import Interval, bootstrap, bootstrap_per_class
@@ -27,22 +24,20 @@ from regraft.model.opening import opened
 from regraft.progress import Progress
 from regraft.verbs.further import further_parts
 from regraft.verbs.looked import looked
+from regraft.verbs.measuring import (
+    LIMITS,
+    groups_of,
+    labelled_examples,
+    listed_as,
+    not_learned,
+    notice_for,
+    part_name,
+    provenance,
+    title_of,
+)
 from regraft.verbs.robust import EXAMPLES
-from regraft.verbs.rungs import rows
 from regraft.verbs.shown import mistakes, unlike
 from regraft.verbs.tasks import carried_out
-
-NOT_A_DEVICE = (
-    "Not a medical device: a tool for research and teaching, not examined or approved by anybody "
-    "for diagnosis or treatment. Nothing that it says may decide over a patient."
-)
-LIMITS = (
-    "The figures hold for examples like those measured here; other cameras, places or times can be "
-    "harder.",
-    "Intervals are 95 % bootstrap intervals over the measured examples; they do not cover the "
-    "choice of the training examples.",
-    "The note “unlike the training data” is a statistical hint, not a safeguard.",
-)
 
 
 def evaluate(
@@ -67,10 +62,12 @@ def evaluate(
     attacked: int = EXAMPLES,
     corruptions: bool = False,
     repair: bool | None = None,
+    labels: Sequence[str] = (),
+    separator: str | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Measure a model on labelled examples, or a detector on pictures with boxes.
+    """Measure a model on labelled examples.
 
     data   a Dataset (all its labelled rows are measured) or a source for `regraft.load`
     split  part to measure on; None: for a source that has parts, the held-out one
@@ -86,6 +83,7 @@ def evaluate(
     attack     autoattack, or pgd: quicker, and an upper bound only
     corruptions  measure on noisy, blurred, foggy … pictures too: 15 kinds, 5 severities
     repair  mend boxes with a fault, where that can be done
+    labels, separator  of tags and numbers, as for `regraft.load`
 
     Raises UsageError for a class that the model does not know or a part that is not there,
     DataError where nothing can be measured.
@@ -93,6 +91,7 @@ def evaluate(
     read = opened(model)
     columns = {"label": label, "path_column": path_column, "text": text, "group": group}
     told: dict[str, Any] = {"split": split, "root": root, "repair": repair, **columns}
+    told |= {k: v for k, v in {"labels": labels, "separator": separator}.items() if v}
     how: dict[str, Any] = {"resamples": resamples, "seed": seed, "heat_maps": heat_maps}
     under = {"eps": eps, "norm": norm, "attack": attack, "most": attacked}
     how |= {"robust": under if robust else None, "corruptions": corruptions or None}
@@ -127,67 +126,19 @@ def evaluate_classifier(
     if repair is not None:
         raise UsageError("repair: is for boxes; the model tells classes")
     further = further_parts(model, robust, bool(corruptions))
-    found = _examples(data, split, modality=listed_as(model), **columns)
+    found = labelled_examples(data, split, modality=listed_as(model), **columns)
     examples = same_classes(model, found)
     chosen = positive_class(model.classes, positive, at)
     model = model if at is None else model.at(at, chosen)
     seen = model.features(examples.table["path"].to_list(), store=store, progress=progress)
     notes: dict[str, Any] = {}
     if split is None and examples.split_source != "given" and not isinstance(data, Dataset):
-        examples, seen, notes = _not_learned(model, examples, seen)
+        examples, seen, notes = not_learned(model, examples, seen)
     record = measure(model, examples, seen, resamples=resamples, seed=seed, positive=positive)
     shown: dict[str, Any] = {"looked": looked(model, examples, seen)} if heat_maps else {}
     asked: dict[str, Any] = {"resamples": resamples, "seed": seed, "progress": progress}
     shown |= {part: measured(examples, seen, **asked) for part, measured in further.items()}
-    return Report(record | _provenance(model) | notes | shown)
-
-
-def _not_learned(
-    model: Model, examples: Dataset, seen: Pass
-) -> tuple[Dataset, Pass, dict[str, Any]]:
-    """Without files that the model learned from, by content: on them it can only look too good."""
-    learned = set(model.record.get("learned", ()))
-    new = [i for i, sha in enumerate(seen.shas) if short(sha) not in learned]
-    if len(new) == len(examples):
-        return examples, seen, {}
-    if not new:
-        raise DataError(
-            "the model learned from every one of these files, so they tell nothing about it; give "
-            "others, or name a part with `split` to measure on them all the same"
-        )
-    names = [
-        name
-        for name, sha in zip(examples.table["id"], seen.shas, strict=True)
-        if short(sha) in learned
-    ]
-    reason = f"the model learned from {len(names)} of these files: they were not measured on"
-    finding = Finding("learned-from", tuple(names), reason, "note")
-    fewer = examples.with_table(examples.table[new])
-    return fewer, rows(seen, np.array(new)), {"findings": [finding.to_dict()]}
-
-
-def short(sha: str) -> str:
-    """A SHA-256 as bundles keep it of the examples learned from: 16 hex digits suffice."""
-    return sha[:16]
-
-
-def listed_as(model: Model) -> str | None:
-    """The kind of data that files are listed as; None for kinds that are not known by endings."""
-    return model.modality if model.modality in EXTENSIONS else None
-
-
-def _examples(data: Any, split: str | None, **columns: Any) -> Dataset:
-    if split is not None and split not in PARTS:
-        raise UsageError(f"split: {split!r} is not one of {', '.join(PARTS)}")
-    if isinstance(data, Dataset):
-        chosen = data if split is None else getattr(data, split)
-    else:
-        whole = load(data, **columns)
-        given = whole.split_source == "given"
-        chosen = getattr(whole, split) if split else whole.held_out if given else whole
-    if not len(chosen.labelled):
-        raise DataError("there is nothing to measure on: no example has a label")
-    return chosen.labelled
+    return Report(record | provenance(model) | notes | shown)
 
 
 def same_classes(model: Model, examples: Dataset) -> Dataset:
@@ -227,9 +178,9 @@ def measure(
     settings: dict[str, Any] = {"resamples": resamples, "seed": seed, "groups": groups}
     curve = _decisions(model, positive, labels, probabilities, settings)
     settings["decided"] = answers.decided
-    name = _part_name(examples)
+    name = part_name(examples)
     return {
-        "title": _title(model, examples),
+        "title": title_of(model, examples),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "regraft": __version__,
         "task": model.task,
@@ -244,44 +195,13 @@ def measure(
         "temperature": model.temperature,
         "conformal": _conformal(model, labels, answers, settings),
         "mistakes": mistakes(model, labels, answers, files, paths),
-        "novelty": unlike(model, answers, files, paths),
+        "novelty": unlike(model.modality, answers.unlike, files, paths),
         "left_out": [
             {"file": examples.table["id"][i], "reason": v.reason} for i, v in seen.verdicts.items()
         ],
         "limits": list(LIMITS),
-        **_notice(model, seen),
+        **notice_for(model, seen),
     }
-
-
-def _title(model: Model, examples: Dataset) -> str:
-    name, where = str(model.record.get("name", "model")), examples.root.name
-    return name if name == where else f"{name} on {where}"
-
-
-def _part_name(examples: Dataset) -> str:
-    parts = examples.table["split"].drop_nulls().unique().to_list()
-    return str(parts[0]) if len(parts) == 1 else "all"
-
-
-def groups_of(examples: Dataset, rows: Any) -> Any:
-    """Groups for the bootstrap: examples of one group are drawn together; None without groups."""
-    column = examples.table["group"]
-    if column.null_count() == len(column):
-        return None
-    names = [column[int(i)] or f"\0{i}" for i in rows]
-    found = np.unique(names, return_inverse=True)[1]
-    return found if found.max() else None
-
-
-def _notice(model: Model, seen: Pass) -> dict[str, str]:
-    """What must be said of a model that learned from medical files, or is measured on some."""
-    told = str(model.record.get("notice") or notice_of(seen))
-    return {"notice": told} if told else {}
-
-
-def notice_of(seen: Pass) -> str:
-    """What must be said of a model of these examples; empty: nothing."""
-    return NOT_A_DEVICE if any(facts.medical for facts in seen.facts.values()) else ""
 
 
 def _decisions(
@@ -351,23 +271,4 @@ def _conformal(
         "coverage": Interval(covered.value, covered.low, covered.high).to_dict(),
         "mean_size": float(answers.sets.sum(1).mean()),
         "threshold": model.threshold if np.isfinite(model.threshold) else None,
-    }
-
-
-def _provenance(model: Model) -> dict[str, Any]:
-    """What the model's own record tells about how it came to be, and the engine that ran here."""
-    told = ("recipe", "chosen", "leave_one_out", "held_back", "reproduce", "before_after")
-    networks = zip(model.record.get("backbones", ()), model.networks, strict=False)
-    ran = [{**network, "engine": one["engine"]} for network, one in networks]
-    return {key: model.record[key] for key in told if key in model.record} | {"backbones": ran}
-
-
-def counts(dataset: Dataset) -> dict[str, dict[str, int]]:
-    """Examples per part and class."""
-    pairs = dataset.table.select("split", "label").drop_nulls().iter_rows()
-    found = Counter(pairs)
-    return {
-        part: {c: found[part, c] for c in dataset.classes if found[part, c]}
-        for part in PARTS
-        if any(key[0] == part for key in found)
     }

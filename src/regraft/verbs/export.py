@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from regraft.model.encoded import prepared_views
 from regraft.model.exported import FORMAT, RECORD, VERSION, tokenizer_name
 from regraft.model.model import Answers, Model
 from regraft.model.offered import about
+from regraft.model.opening import classifier
 from regraft.model.rescored import inputs_sha
 from regraft.progress import Progress, Quiet
 from regraft.verbs.unseen import examples_of
@@ -70,7 +71,7 @@ def export(
     can be re-scored, RegraftError that names the stage where the answers differ.
     """
     told, folder = progress or Quiet(), Path(out)
-    model = model if isinstance(model, Model) else Model.load(model)
+    model = cast(Model, classifier(model, "export"))
     kind = _refuse(model, to, folder, count, batch)
     chosen = _chosen(model, examples, count, columns)
     with _beside(folder) as draft:

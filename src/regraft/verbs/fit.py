@@ -32,20 +32,17 @@ from regraft.transfer.block_weights import subsample
 from regraft.transfer.inputs import candidates, first_input, networks
 from regraft.transfer.kernel import MOST
 from regraft.verbs.beside import at, beside, reasons, trainable
-from regraft.verbs.evaluate import measure
 from regraft.verbs.fitted import Fitted, kept_folder
 from regraft.verbs.forecast import Forecast, for_probes
 from regraft.verbs.ground import Ground
 from regraft.verbs.kept import kept_head
 from regraft.verbs.ladder import climbed, perhaps, refusals
-from regraft.verbs.looked import looked, looks_anyway
 from regraft.verbs.prepare import Prepared, prepare
 from regraft.verbs.rungs import (
     Learning,
     Numbers,
     Rung,
     best_probe,
-    calibrated,
     climb,
     features_of,
     positions,
@@ -55,10 +52,11 @@ from regraft.verbs.rungs import (
     with_names,
 )
 from regraft.verbs.settings import refuse_wrong_settings
-from regraft.verbs.shown import illustrated, label_suspects
+from regraft.verbs.shown import illustrated
 from regraft.verbs.tasks import carried_out
 from regraft.verbs.teacher import Teacher
 from regraft.verbs.told import how_trained, left_out, record, summary, tried
+from regraft.verbs.ways import Way, way_for
 
 GLANCED_AT = 48  # files whose size tells which input to begin with
 COMPARED_ON = 512  # learning examples on which inputs are compared
@@ -112,11 +110,14 @@ def fit_and_report(
     if isinstance(data, str | Path):
         asked = asked.changed(source=str(data))
     kept: dict[str, Any] = {"progress": progress, "store": store, "run": run, "resume": resume}
-    found: Fitted = carried_out("fit", task_of(data, asked.task))(data, asked, **kept)
+    about = ("label", "path_column", "text", "group", "split", "separator")
+    said = {name: getattr(asked, name) for name in about} | {"labels": asked.labels or None}
+    task = task_of(data, asked.task, **said)
+    found: Fitted = carried_out("fit", task)(data, asked, **kept)
     return found
 
 
-def fit_classifier(
+def fit_on_features(
     data: Any,
     asked: Recipe,
     *,
@@ -126,7 +127,7 @@ def fit_classifier(
     resume: bool = False,
     teacher: Teacher | None = None,
 ) -> Fitted:
-    """`fit_and_report` where examples have classes.
+    """`fit_and_report` where examples have classes, tags or numbers.
 
     teacher  from whose answers is learned too; what it brings along has no labels
     """
@@ -159,7 +160,8 @@ class _Run:
         """The networks to try; what cannot be obeyed is refused here, before any work."""
         self._list(source)
         networks_to_try = networks(self.recipe, self.kind.views, self.kind.inputs)
-        refuse_wrong_settings(self.recipe, self.kind, networks_to_try, self.dataset.classes)
+        about = (self.dataset.classes, self.way.target)
+        refuse_wrong_settings(self.recipe, self.kind, networks_to_try, *about)
         return networks_to_try
 
     def run(self, networks_to_try: Sequence[CatalogRow]) -> Fitted:
@@ -198,10 +200,13 @@ class _Run:
         """The dataset as it is named on disk; no file is opened yet."""
         r = self.recipe
         columns = {name: getattr(r, name) for name in ("label", "path_column", "text", "group")}
+        columns |= {"task": r.task, "labels": r.labels, "separator": r.separator}
         self.dataset: Dataset = self._timed(
             "listing", load, source, split=r.split, root=r.root, modality=r.modality, **columns
         )
-        check_learnable(self.dataset)
+        check_learnable(self.dataset, self.dataset.task)
+        self.chosen |= {f.kind: f.reason for f in self.dataset.findings if f.kind == "task"}
+        self.way: Way = way_for(self.dataset.task)
         self.kind = modality(self.dataset.modality)
         if self.teacher is not None:
             self.dataset = self.teacher.joined(self.dataset)
@@ -252,7 +257,7 @@ class _Run:
 
     def _prepare(self, seen: Pass) -> Prepared:
         prepared = self._timed("inspecting", prepare, self.dataset, seen, self.recipe)
-        check_learnable(prepared.dataset.learning)
+        check_learnable(prepared.dataset.learning, prepared.dataset.task)
         if prepared.dataset.split_source == "made":
             shares = " / ".join(f"{p:.0%}" for p in prepared.dataset.split_record["fractions"])
             self.chosen["split"] = f"{shares}, stratified: no split was given"
@@ -270,10 +275,10 @@ class _Run:
         self, first: Extractor, seen: Pass, kept: Numbers, learning: Learning
     ) -> tuple[Extractor, Pass]:
         """Compare other sizes and views by leave-one-out on some learning examples."""
-        some = subsample(learning.labels, COMPARED_ON, self.recipe.seed)
+        some = subsample(learning.strata, COMPARED_ON, self.recipe.seed)
         place, labels = kept[learning.place[some]], learning.labels[some]
         asked: dict[str, Any] = {"groups": learning.groups[some], "classes": learning.classes}
-        asked |= {"seed": self.recipe.seed, "weigh": False}
+        asked |= {"seed": self.recipe.seed, "weigh": False, "target": learning.target}
 
         def error(found: Any, widths: Sequence[int]) -> float:
             return kept_head(self.store, found, labels, widths=widths, **asked).error
@@ -347,7 +352,7 @@ class _Run:
         best: Rung,
     ) -> Fitted:
         data = self._with_suspects(prepared.dataset, probe)
-        model = self._timed("calibrating", calibrated, best, data, learning, self.recipe)
+        model = self._timed("calibrating", self.way.modelled, best, data, learning, self.recipe)
         model.record.update(record(self.recipe, self.chosen, data, learning, best))
         model.record.update({"training": self.training} if self.training else {})
         report = self._timed("measuring", self._measure, model, data, plain, rungs, best)
@@ -357,7 +362,7 @@ class _Run:
         """With findings on labels that leave-one-out doubts: it costs nothing more."""
         judged = probe.judged
         names = [data.table["id"][int(i)] for i in judged.place]
-        doubted = label_suspects(judged.scores, judged.labels, names, data.classes)
+        doubted = self.way.suspects(judged.scores, judged.labels, names, data.classes)
         return replace(data, findings=(*data.findings, *doubted))
 
     def _measure(
@@ -368,12 +373,13 @@ class _Run:
         place = positions(data, held)
         asked = ("resamples", "seed", "positive")
         settings = {name: getattr(self.recipe, name) for name in asked}
-        measured = measure(model, held, rows(best.seen, place), **settings)
-        if self.training or looks_anyway(model):  # the network is in memory then
-            measured["looked"] = looked(model, held, rows(best.seen, place))
+        seen = rows(best.seen, place)
+        measured = self.way.measure(model, held, seen, **settings)
+        measured |= self.way.looked(model, held, seen, bool(self.training))
         told = model.record
         told["measured"] = summary(measured)
-        told["tried"] = tried(rungs, best, model, learning, place, data, self.recipe, self.store)
+        about = (learning, place, data, self.recipe, self.store)
+        told["tried"] = tried(self.way, rungs, best, model, *about)
         told["timings"] = {stage: round(spent, 3) for stage, spent in self.timings.items()}
         own = {k: v for k, v in told.items() if k not in NOT_SHOWN}
         split = {"split": {**measured["split"], **told["split"]}}

@@ -77,8 +77,9 @@ def _divided(learning: Learning, seed: int) -> tuple[Numbers, Numbers]:
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    n = len(learning.labels)
-    commonest = int(np.bincount(learning.labels).max(initial=0))
+    strata = learning.strata
+    n = len(strata)
+    commonest = int(np.bincount(strata).max(initial=0))
     wanted = 10 if n >= 1000 else 5 if n >= 200 else 4
     folds = min(wanted, len(np.unique(learning.groups)), commonest)
     if folds < 2:
@@ -86,7 +87,7 @@ def _divided(learning: Learning, seed: int) -> tuple[Numbers, Numbers]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes with fewer examples than folds: see below
         split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        train, held = next(split.split(learning.labels, learning.labels, learning.groups))
-    missing = ~np.isin(learning.labels[held], np.unique(learning.labels[train]))
+        train, held = next(split.split(strata, strata, learning.groups))
+    missing = ~np.isin(strata[held], np.unique(strata[train]))
     lost = np.isin(learning.groups[held], np.unique(learning.groups[held[missing]]))
     return np.sort(np.append(train, held[lost])), held[~lost]

@@ -10,6 +10,7 @@ from typing import Any
 from regraft.backbones.store import Store
 from regraft.errors import UsageError
 from regraft.model.model import Model
+from regraft.model.opening import classifier
 from regraft.progress import Progress
 from regraft.recipe import Recipe
 from regraft.verbs.fit import fit_and_report
@@ -71,7 +72,7 @@ def _asked(what: Any, recipe: Recipe | None) -> tuple[Any, Recipe]:
     """The examples and the recipe; those of a model where one is given."""
     if not (isinstance(what, Model) or str(what).endswith(".regraft")):
         return what, recipe or Recipe(budget=BUDGET)
-    model = what if isinstance(what, Model) else Model.load(what)
+    model = classifier(what, "harden")
     own = recipe or Recipe.from_dict(model.record["recipe"]).changed(budget=BUDGET)
     own = own if recipe else own.changed(attack=None)  # as it is asked for now
     if not own.source:

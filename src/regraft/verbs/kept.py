@@ -11,6 +11,7 @@ from safetensors.numpy import load, save
 from regraft import __version__
 from regraft.backbones.store import Store
 from regraft.transfer.probe import Head, HeadFit, fit_head, fit_wide_head
+from regraft.transfer.targets import CLASSES, Target
 
 FORMAT = 2  # raised when the same input would give another head than before
 SPACE = f"heads {FORMAT} {__version__}"
@@ -28,21 +29,25 @@ def kept_head(
     weigh: bool = True,
     lasts: Sequence[int] = (),
     targets: Any = None,
+    target: Target = CLASSES,
 ) -> HeadFit:
     """As `fit_head`, or with `lasts` as `fit_wide_head`; from the store where the very same was
     solved before.
+
+    labels  what is right, as the target has it; its scores and its head are as `Target` says
     """
-    settings = [classes, list(widths), seed, weigh, list(lasts)]
+    settings = [classes, list(widths), seed, weigh, list(lasts), target.name]
     given = () if targets is None else (targets,)
     key = _key(features, labels, groups, *given, settings=settings)
     if known := store.blobs(SPACE, [key]):
         return _from_bytes(known[key])
-    asked: dict[str, Any] = {"classes": classes, "widths": widths, "groups": groups}
-    asked |= {"seed": seed, "targets": targets}
+    asked: dict[str, Any] = {"widths": widths, "groups": groups, "seed": seed}
+    asked |= {"targets": targets} | target.asked(labels, classes)
     if lasts:
-        found = fit_wide_head(features, labels, lasts=lasts, **asked)
+        found = fit_wide_head(features, lasts=lasts, **asked)
     else:
-        found = fit_head(features, labels, weigh=weigh, **asked)
+        found = fit_head(features, weigh=weigh, **asked)
+    found = target.finished(found, labels)
     store.keep_blobs(SPACE, {"what": "heads"}, {key: _to_bytes(found)})
     return found
 

@@ -103,6 +103,7 @@ class Lessons:
             seed=self.ground.recipe.seed,
             lasts=lasts,
             targets=train.targets,
+            target=train.target,
         )
 
     def seen(self, one: Extractor, place: Numbers) -> Pass:
@@ -115,8 +116,9 @@ class Lessons:
         """Files and labels of some examples."""
         from regraft.training.tuning import Lesson
 
-        about = (*self._of(learning.place), learning.labels, learning.classes)
-        return Lesson(*about, learning.teaching)
+        files, shas = self._of(learning.place)
+        about = (learning.labels, learning.classes, learning.teaching, learning.target)
+        return Lesson(files, shas, *about)
 
     def _of(self, place: Numbers) -> tuple[list[str], list[str]]:
         whole = self.ground.files, self.ground.shas

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from regraft.evaluation.calibration import fit_temperature
 from regraft.modalities.augment import DEFAULT
 from regraft.recipe import FIND, Recipe
 from regraft.training.plan import Plan
 from regraft.training.strategies import Strategy
 from regraft.transfer.inputs import fitting
+from regraft.transfer.targets import Target
 from regraft.verbs.augmenting import with_usual
 from regraft.verbs.lessons import Lessons
 from regraft.verbs.settings import PLANNED
@@ -80,6 +80,7 @@ class Planner:
     def drafted(self, size: int, steps: int) -> Plan:
         """The plan at a size with so many steps, whatever the clock says."""
         plan = drafted(self.turn, self.recipe, size, steps, self.batch, self.recipe.seed)
+        plan = with_loss_for(plan, self.lessons.train.target)
         if self.recipe.augment is not None or DEFAULT not in plan.augment.split(","):
             return plan
         return with_usual(plan, self.lessons.augmentation)
@@ -117,7 +118,8 @@ class Planner:
     def ready(self, plan: Plan) -> "Ready":
         """The run of a plan, from the probe on the examples to train on."""
         fit = self.lessons.start(plan.size)
-        temperature = fit_temperature(fit.left_out, self.lessons.train.labels)
+        train = self.lessons.train
+        temperature = train.target.temperature(fit.left_out, train.labels)
         return self._begun(plan.size, fit.head, temperature, plan)
 
     def _begun(self, size: int, head: Any, temperature: float, plan: Plan) -> "Ready":
@@ -194,6 +196,14 @@ def drafted(turn: Turn, recipe: Recipe, size: int, steps: int, batch: int, seed:
     length = {"size": size, "steps": steps, "batch": batch, "seed": seed}
     plan = Plan(**settings_of(turn.wanted, own) | length)
     return plan if "rate" in own else replace(plan, rate=plan.rate * turn.factor)
+
+
+def with_loss_for(plan: Plan, target: Target) -> Plan:
+    """The plan with the target's own loss, where a strategy's is for another kind of target."""
+    from regraft.training.losses import LOSSES, parse_setting
+
+    kind = LOSSES[parse_setting(plan.loss).name].task
+    return plan if kind == target.losses_of else replace(plan, loss=target.loss)
 
 
 class Planned(NamedTuple):

@@ -54,6 +54,8 @@ def load(
     patients: str | None = None,
     repair: bool | None = None,
     task: str | None = None,
+    labels: Sequence[str] = (),
+    separator: str | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
 ) -> Dataset:
@@ -68,7 +70,11 @@ def load(
     modality     kind of data, such as ``volume``; None: that of most files, by their endings
     patients     ``shared``: a given split may tear a patient's medical files apart; None: refused
     repair       mend boxes with a fault, where that can be done; else they are left out by name
-    task         ``transcribe``: a manifest of recordings with what is said in them
+    task         ``tags`` (any number of labels each), ``regression`` (numbers), ``transcribe`` (a
+                 manifest of recordings with what is said in them); None: as the source tells, of a
+                 manifest guessed where its cells say so plainly
+    labels       several columns of a manifest: tags as 0 or 1, or numbers
+    separator    between the tags in a cell, such as ``;``
 
     Raises DataError or UsageError naming every file, row or parameter that is wrong.
     """
@@ -79,8 +85,11 @@ def load(
         "text": text,
         "group": group,
         "split": split,
+        "task": task,
+        "labels": labels,
+        "separator": separator,
     }
-    told: dict[str, Any] = {"modality": modality, "repair": repair, "task": task, **columns}
+    told: dict[str, Any] = {"modality": modality, "repair": repair, **columns}
     dataset = sources.load(source, root=root, **told)
     opened = store or Store()
     try:
@@ -91,10 +100,10 @@ def load(
     return found
 
 
-def prepared_classes(
+def prepared_examples(
     dataset: Dataset, recipe: Recipe, store: Store, progress: Progress | None
 ) -> Dataset:
-    """`load` where examples have classes."""
+    """`load` where examples have classes, tags or numbers."""
     files = dataset.table["path"].to_list()
     seen = pass_over(files, kind_of_data(dataset.modality), store, None, progress)
     return prepare(dataset, seen, recipe).dataset

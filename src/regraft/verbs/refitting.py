@@ -18,7 +18,7 @@ from regraft.model.model import Model, features
 from regraft.progress import Progress
 from regraft.recipe import Recipe
 from regraft.transfer.probe import Head
-from regraft.verbs.evaluate import short
+from regraft.verbs.measuring import short
 from regraft.verbs.prepare import Prepared
 from regraft.verbs.rungs import Learning, calibrated, climb, positions, rows
 from regraft.verbs.told import judged_on, network_told
@@ -104,7 +104,7 @@ def _refitted(model: Model, taught: Dataset, seed: int, store: Store, progress: 
     made = calibrated(rung, data, learning, recipe.changed(at=None, positive=None))
     if (point := model.operating) is not None:
         made = made.at(point.asked, point.positive)
-    left_out = {"accuracy": rung.judged.accuracy, "n": len(rung.judged.labels)}
+    left_out = {"accuracy": rung.judged.score, "n": len(rung.judged.labels)}
     learned = {"learned": [short(clean.shas[int(i)]) for i in learning.place]}
     own = {"leave_one_out": left_out, "judged_on": judged_on(rung), **learned, **_point(made)}
     return replace(made, record={**model.record, **own})

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from regraft.recipe import Recipe
 from regraft.training.teaching import Teaching
 from regraft.transfer.novelty import Novelty
 from regraft.transfer.probe import Head, one_hot
+from regraft.transfer.targets import CLASSES, TARGETS, Target
 from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared
 
@@ -36,7 +38,7 @@ class Judged:
     how     LEFT_OUT: each of the learning examples, by a head that had not seen it;
             HELD_BACK: examples that were kept aside from training
     place   (m,) where they stand in the dataset
-    labels  (m,) their class numbers
+    labels  (m,) their class numbers, or what else is right for them: see `Target`
     scores  (m, c)
     """
 
@@ -44,11 +46,12 @@ class Judged:
     place: Numbers
     labels: Numbers
     scores: npt.NDArray[np.float64]
+    target: Target = CLASSES
 
     @property
-    def accuracy(self) -> float:
-        """Share of right answers."""
-        return float((self.scores.argmax(1) == self.labels).mean())
+    def score(self) -> float:
+        """Of classes the share of right answers; see `Target`."""
+        return self.target.score(self.scores, self.labels)
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,9 @@ class Learning:
     """What heads are fitted on.
 
     place   (n,) where the learning examples stand in the dataset
-    labels  (n,) their class numbers
+    labels  (n,) their class numbers, or what else is right for them: see `Target`
     groups  (n,) equal numbers are left out together
+    classes  number of classes
     teaching  what a teacher says of them; of those without a label of their own, `labels` are the
               teacher's, and nothing is judged by them
     """
@@ -124,6 +128,12 @@ class Learning:
     groups: Numbers
     classes: int
     teaching: Teaching | None = None
+    target: Target = CLASSES
+
+    @property
+    def strata(self) -> Numbers:
+        """(n,) numbers by which rows are drawn in proportion: those of the classes."""
+        return self.target.strata(self.labels)
 
     @classmethod
     def of(cls, prepared: Prepared) -> "Learning":
@@ -131,14 +141,19 @@ class Learning:
         view = prepared.dataset.learning
         groups = prepared.left_out_together(view)
         classes = len(prepared.dataset.classes)
-        return cls(positions(prepared.dataset, view), view.targets, groups, classes)
+        target = TARGETS[prepared.dataset.task]
+        truth = target.truth(view, view)
+        return cls(positions(prepared.dataset, view), truth, groups, classes, target=target)
 
     def some(self, rows: Numbers) -> "Learning":
         """Some of the rows."""
         taught = None if self.teaching is None else self.teaching.some(rows)
-        return Learning(
-            self.place[rows], self.labels[rows], self.groups[rows], self.classes, taught
-        )
+        own: dict[str, Any] = {
+            "place": self.place[rows],
+            "labels": self.labels[rows],
+            "groups": self.groups[rows],
+        }
+        return replace(self, **own, teaching=taught)
 
     @property
     def known(self) -> Numbers:
@@ -200,6 +215,7 @@ def climb(
         seed=seed,
         lasts=lasts,
         targets=targets,
+        target=learning.target,
     )
     left_out, error = fit.left_out, fit.error
     if targets is not None or len(left_out) != len(judging):  # by labels that can be judged by
@@ -212,7 +228,7 @@ def climb(
         extractors=extractors,
         seen=seen,
         head=fit.head,
-        judged=Judged(LEFT_OUT, learning.place[judging], own[judging], left_out),
+        judged=Judged(LEFT_OUT, learning.place[judging], own[judging], left_out, learning.target),
         seconds=spent + time.perf_counter() - start,
         error=error,
         detail=f"{spec.told}{views}, all blocks, closed-form {'wide ' if lasts else ''}head"
@@ -249,6 +265,8 @@ def with_names(
 
     Names say something where examples are what is said, and there are few of them.
     """
+    if not learning.target.named:
+        return []
     said = [name for name in map(kind.said, classes) if name is not None]
     if len(set(said)) < len(classes) or len(learning.labels) > FEW_EACH * len(classes):
         return []

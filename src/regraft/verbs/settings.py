@@ -8,7 +8,8 @@ from regraft.errors import UsageError
 from regraft.evaluation.operating import goal, positive_class
 from regraft.modalities.base import Modality
 from regraft.recipe import Recipe
-from regraft.training.strategies import refusal, strategy
+from regraft.training.strategies import refusal, strategies, strategy
+from regraft.transfer.targets import CLASSES, Target
 
 # Fields that a plan takes over.
 PLANNED = (
@@ -18,19 +19,23 @@ PLANNED = (
 
 
 def refuse_wrong_settings(
-    recipe: Recipe, kind: Modality, rows: Sequence[CatalogRow], classes: Sequence[str]
+    recipe: Recipe,
+    kind: Modality,
+    rows: Sequence[CatalogRow],
+    classes: Sequence[str],
+    target: Target = CLASSES,
 ) -> None:
     """Raise UsageError, before any work, for settings that could not be obeyed.
 
     rows     the networks that will be tried
-    classes  of the examples
+    classes  of the examples, and what kind of target they are
     """
     mistakes: list[str] = []
-    points: list[Callable[[], object]] = [
-        partial(positive_class, classes, recipe.positive, recipe.at)
-    ]
+    points: list[Callable[[], object]] = []
+    if target.named:
+        points.append(partial(positive_class, classes, recipe.positive, recipe.at))
     points += [] if recipe.at is None else [partial(goal, recipe.at)]
-    for check in (*points, *_checks(recipe, kind, rows)):
+    for check in (*points, *_checks(recipe, kind, rows, target)):
         try:
             check()
         except UsageError as error:
@@ -42,16 +47,31 @@ def refuse_wrong_settings(
 
 
 def _checks(
-    recipe: Recipe, kind: Modality, rows: Sequence[CatalogRow]
+    recipe: Recipe, kind: Modality, rows: Sequence[CatalogRow], target: Target
 ) -> Iterator[Callable[[], object]]:
     """What reads each setting that was set; nothing heavy is imported for those that were not."""
     yield from (partial(_offered, name, rows) for name in recipe.strategy)
     if recipe.augment is not None:
         yield partial(kind.augmentations, recipe.augment)
     if own := {name: getattr(recipe, name) for name in (*PLANNED, "log") if getattr(recipe, name)}:
-        from regraft.training.readable import READ
+        from regraft.training.readable import READ, check_loss
 
+        if text := own.pop("loss", None):
+            yield partial(check_loss, text, target.losses_of)
         yield from (partial(READ[name], value) for name, value in own.items() if name in READ)
+    yield partial(_refuse_unused, recipe, target)
+
+
+def _refuse_unused(recipe: Recipe, target: Target) -> None:
+    """Raise UsageError for settings that have no use for a target."""
+    wrong = [
+        f"{name}: has no use for {target.name}" for name in target.unused if getattr(recipe, name)
+    ]
+    known = [] if target.named else [name for name in recipe.strategy if name in strategies()]
+    hardens = [name for name in known if strategy(name).aims != "accuracy"]
+    wrong += [f"strategy: {name} is for classes; these are {target.name}" for name in hardens]
+    if wrong:
+        raise UsageError(*wrong)
 
 
 def _offered(name: str, rows: Sequence[CatalogRow]) -> None:

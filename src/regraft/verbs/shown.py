@@ -86,12 +86,11 @@ def mistakes(
     ]
 
 
-def unlike(
-    model: Model, answers: Answers, files: Sequence[str], paths: Sequence[str]
-) -> dict[str, Any]:
-    flagged = np.flatnonzero(answers.unlike)
+def unlike(kind: str, unlike: Any, files: Sequence[str], paths: Sequence[str]) -> dict[str, Any]:
+    """Examples (n,) that look unlike those learned from, and some as pictures."""
+    flagged = np.flatnonzero(unlike)
     shown = [
-        {"file": files[i], "score": None, "thumbnail": thumbnail(model.modality, paths[i])}
+        {"file": files[i], "score": None, "thumbnail": thumbnail(kind, paths[i])}
         for i in flagged[:SHOWN_UNLIKE]
     ]
     return {"flagged": len(flagged), "n": len(files), "examples": shown}

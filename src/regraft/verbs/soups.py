@@ -17,8 +17,8 @@ from regraft.transfer.probe import Head
 from regraft.transfer.selection import greedy_soup, loss_of
 from regraft.transfer.stacking import stacked
 from regraft.verbs.bench import Bench, Method, network_key
-from regraft.verbs.evaluate import short
 from regraft.verbs.kept import kept_head
+from regraft.verbs.measuring import short
 from regraft.verbs.members import Member
 from regraft.verbs.rungs import Numbers, Rung, features_of
 

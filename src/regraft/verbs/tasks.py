@@ -12,14 +12,18 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "load": MappingProxyType(
             {
-                "classification": ("regraft.verbs.prepare", "prepared_classes"),
+                "classification": ("regraft.verbs.prepare", "prepared_examples"),
+                "tags": ("regraft.verbs.prepare", "prepared_examples"),
+                "regression": ("regraft.verbs.prepare", "prepared_examples"),
                 "detection": ("regraft.verbs.detection.prepare", "prepared_boxes"),
                 "transcription": ("regraft.verbs.transcription.prepare", "prepared_transcripts"),
             }
         ),
         "fit": MappingProxyType(
             {
-                "classification": ("regraft.verbs.fit", "fit_classifier"),
+                "classification": ("regraft.verbs.fit", "fit_on_features"),
+                "tags": ("regraft.verbs.fit", "fit_on_features"),
+                "regression": ("regraft.verbs.fit", "fit_on_features"),
                 "detection": ("regraft.verbs.detection.fit", "fit_detector"),
                 "transcription": ("regraft.verbs.transcription.fit", "fit_transcriber"),
             }
@@ -31,6 +35,8 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
         "evaluate": MappingProxyType(
             {
                 "classification": ("regraft.verbs.evaluate", "evaluate_classifier"),
+                "tags": ("regraft.verbs.vectors.evaluate", "evaluate_vectors"),
+                "regression": ("regraft.verbs.vectors.evaluate", "evaluate_vectors"),
                 "detection": ("regraft.verbs.detection.measure", "evaluate_detector"),
                 "transcription": ("regraft.verbs.transcription.measure", "evaluate_transcriber"),
             }
@@ -45,6 +51,8 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
         "doctor": MappingProxyType(
             {
                 "classification": ("regraft.verbs.doctor", "doctor_of_classes"),
+                "tags": ("regraft.verbs.vectors.doctor", "doctor_of_vectors"),
+                "regression": ("regraft.verbs.vectors.doctor", "doctor_of_vectors"),
                 "detection": ("regraft.verbs.detection.doctor", "doctor_of_boxes"),
                 "transcription": ("regraft.verbs.transcription.doctor", "doctor_of_transcripts"),
             }

@@ -15,8 +15,9 @@ from regraft.errors import UsageError
 from regraft.model.model import Model
 from regraft.progress import Progress
 from regraft.training.teaching import See, Teaching
-from regraft.verbs.evaluate import listed_as, same_classes, short
+from regraft.verbs.evaluate import same_classes
 from regraft.verbs.ladder import FEWEST_HELD
+from regraft.verbs.measuring import listed_as, short
 from regraft.verbs.members import Member
 from regraft.verbs.prepare import Prepared
 from regraft.verbs.rungs import Learning, Numbers, features_of, positions

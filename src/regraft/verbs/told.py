@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ import numpy as np
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
-from regraft.evaluation.intervals import bootstrap
 from regraft.evaluation.operating import HELD_BACK, LEFT_OUT, positive_class
 from regraft.modalities import modality
-from regraft.model.model import Model
 from regraft.recipe import Recipe
-from regraft.transfer.baselines import BASELINES, Baseline, majority
-from regraft.verbs.evaluate import counts, notice_of, short
+from regraft.transfer.baselines import BASELINES, Baseline
+from regraft.transfer.targets import TARGETS, Target
 from regraft.verbs.kept import kept_head
+from regraft.verbs.measuring import counts, notice_of, short, sizes
 from regraft.verbs.rungs import Learning, Numbers, Rung
+from regraft.verbs.ways import Way
 
 # How a rung was judged → the key of the record that tells the outcome.
 JUDGED = {LEFT_OUT: "leave_one_out", HELD_BACK: "held_back"}
@@ -43,6 +42,7 @@ def record(
             "how": str(data.split_record.get("how", "as given")),
             "seed": data.split_record.get("seed"),
             "counts": counts(data),
+            "sizes": sizes(data),
         },
         "examples": ids if len(data) <= LISTED else {},
         "learned": [short(best.seen.shas[i]) for i in learning.place[:LISTED]],
@@ -58,7 +58,7 @@ def record(
 def _judged(best: Rung, learning: Learning) -> dict[str, Any]:
     """How good it was on what judged it, and how much it learned from where that is more."""
     n, learned = len(best.judged.labels), len(learning.place)
-    found: dict[str, Any] = {"accuracy": best.judged.accuracy, "n": n}
+    found: dict[str, Any] = {learning.target.figure: best.judged.score, "n": n}
     return found | ({"learned": learned} if learned > n and best.taught else {})
 
 
@@ -70,7 +70,8 @@ def judged_on(rung: Rung) -> list[str]:
 
 def _positive(recipe: Recipe, data: Dataset) -> dict[str, str]:
     """Which class the decision curve is about, where that was not said."""
-    name = positive_class(data.classes, None, None)
+    two = data.classes if TARGETS[data.task].named else ()
+    name = positive_class(two, None, None)
     if recipe.positive or name is None:
         return {}
     return {"positive": f"{name}: the second of two classes; the decision curve is about it"}
@@ -112,42 +113,49 @@ def network_told(one: Extractor) -> dict[str, Any]:
 
 
 def tried(
+    way: Way,
     rungs: Sequence[Rung],
     best: Rung,
-    model: Model,
+    model: Any,
     learning: Learning,
     held: Numbers,
     data: Dataset,
     recipe: Recipe,
     store: Store,
 ) -> list[dict[str, Any]]:
-    """A row per baseline and rung, with its accuracy on the held-out examples.
+    """A row per baseline and rung, with its figure (accuracy ...) on the held-out examples.
 
     model  that came of the best one: where it answers at an operating point, its row says how
            often that is right
     held   (m,) where they stand in the dataset
     """
-    truth = data.targets[held]
+    truth = _truth(learning.target, held, data)
     rows = [
-        _baseline_row(baseline, seconds, _accuracy(truth, baseline.scores, recipe))
-        for baseline, seconds in _baselines(best, learning, held, data, recipe, store)
+        _baseline_row(baseline, seconds, way.figure(truth, baseline.scores, recipe))
+        for baseline, seconds in _baselines(way, best, learning, held, data, recipe, store)
     ]
-    return rows + rung_rows(rungs, best, model, held, data, recipe)
+    return rows + rung_rows(way, rungs, best, model, held, data, recipe)
 
 
 def rung_rows(
-    rungs: Sequence[Rung], best: Rung, model: Model, held: Numbers, data: Dataset, recipe: Recipe
+    way: Way,
+    rungs: Sequence[Rung],
+    best: Rung,
+    model: Any,
+    held: Numbers,
+    data: Dataset,
+    recipe: Recipe,
 ) -> list[dict[str, Any]]:
     """A row per rung; see `tried`."""
-    truth, rows = data.targets[held], []
+    truth, rows = _truth(way.target, held, data), []
     for rung in rungs:
         scores = rung.head.scores(rung.features[held])
         if rung is best:
-            scores = np.eye(len(data.classes))[model.answer(rung.features[held]).decided]
-        row = _rung_row(rung, rung is best, _accuracy(truth, scores, recipe))
+            scores = way.answered(model, rung.features[held], scores)
+        row = _rung_row(rung, rung is best, way.figure(truth, scores, recipe))
         if rung is best and recipe.at is not None:
             row["detail"] += f"; answers at {recipe.at}"
-        rows.append(row | _held_score(rung, recipe))
+        rows.append(row | _held_score(way, rung, recipe))
     return rows
 
 
@@ -171,7 +179,7 @@ def _rung_row(rung: Rung, kept: bool, score: dict[str, Any]) -> dict[str, Any]:
         "backbone": rung.name,
         "detail": rung.detail,
         "score": score,
-        OWN_SCORE[rung.judged.how]: rung.judged.accuracy,
+        OWN_SCORE[rung.judged.how]: rung.judged.score,
         "loo_error": rung.error,
         "seconds": rung.seconds,
         "kept": kept,
@@ -179,30 +187,38 @@ def _rung_row(rung: Rung, kept: bool, score: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _held_score(rung: Rung, recipe: Recipe) -> dict[str, Any]:
+def _held_score(way: Way, rung: Rung, recipe: Recipe) -> dict[str, Any]:
     """On the examples that were held back for choosing, where it was judged on some."""
     if rung.judged.how != HELD_BACK:
         return {}
-    return {"held_score": _accuracy(rung.judged.labels, rung.judged.scores, recipe)}
+    return {"held_score": way.figure(rung.judged.labels, rung.judged.scores, recipe)}
 
 
-def _always(learning: Learning, count: int, data: Dataset) -> Baseline:
-    """The commonest class of what was learned from, as the answer to so many examples."""
-    always = majority(learning.labels, learning.classes, count)
-    return replace(always, name=f"always saying “{data.classes[always.scores[0].argmax()]}”")
-
-
-def always_row(learning: Learning, held: Numbers, data: Dataset, recipe: Recipe) -> dict[str, Any]:
+def always_row(
+    way: Way, learning: Learning, held: Numbers, data: Dataset, recipe: Recipe
+) -> dict[str, Any]:
     """The row of the baseline that looks at nothing."""
-    always = _always(learning, len(held), data)
-    return _baseline_row(always, 0.0, _accuracy(data.targets[held], always.scores, recipe))
+    always = way.nothing(learning.labels, data.classes, len(held))
+    truth = _truth(learning.target, held, data)
+    return _baseline_row(always, 0.0, way.figure(truth, always.scores, recipe))
+
+
+def _truth(target: Target, held: Numbers, data: Dataset) -> Any:
+    """What is right for the held-out examples."""
+    return target.truth(data.with_table(data.table[held]), data.learning)
 
 
 def _baselines(
-    best: Rung, learning: Learning, held: Numbers, data: Dataset, recipe: Recipe, store: Store
+    way: Way,
+    best: Rung,
+    learning: Learning,
+    held: Numbers,
+    data: Dataset,
+    recipe: Recipe,
+    store: Store,
 ) -> Iterator[tuple[Baseline, float]]:
     start = time.perf_counter()
-    yield _always(learning, len(held), data), time.perf_counter() - start
+    yield way.nothing(learning.labels, data.classes, len(held)), time.perf_counter() - start
     start = time.perf_counter()
     facts, kind = best.seen.facts, modality(data.modality)
     learned, measured = (
@@ -215,17 +231,9 @@ def _baselines(
         measured,
         learning.classes,
         recipe.seed,
-        partial(kept_head, store),
+        partial(kept_head, store, target=learning.target),
     )
     yield found, time.perf_counter() - start
-
-
-def _accuracy(truth: Any, scores: Any, recipe: Recipe) -> dict[str, Any]:
-    sure = np.eye(scores.shape[1])[scores.argmax(1)]
-    found = bootstrap(
-        truth, sure, metrics=["accuracy"], resamples=recipe.resamples, seed=recipe.seed
-    )
-    return found["accuracy"].to_dict()
 
 
 def how_trained(run: Mapping[str, Any]) -> str:

@@ -13,7 +13,8 @@ from regraft.data.sources import load
 from regraft.errors import DataError, UsageError
 from regraft.model.model import Model
 from regraft.progress import Progress
-from regraft.verbs.evaluate import same_classes, short
+from regraft.verbs.evaluate import same_classes
+from regraft.verbs.measuring import short
 
 KNOWN = ("label", "path_column", "text", "root")  # of a recipe: how its source is read
 

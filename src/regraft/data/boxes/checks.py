@@ -13,8 +13,9 @@ from pathlib import Path
 
 from regraft.data.boxes.form import Boxes, Corners, Listing, Picture, Told
 from regraft.data.boxes.sizes import upright_size
-from regraft.data.dataset import Dataset, listed, natural_key
+from regraft.data.dataset import Dataset, listed
 from regraft.data.findings import Finding
+from regraft.data.labels import natural_key
 from regraft.data.paths import inside
 from regraft.errors import DataError, Unreadable
 

@@ -8,7 +8,7 @@ from regraft.data import manifests
 from regraft.data.boxes.form import Corners, Listing, Picture, Told, number, shown
 from regraft.data.dataset import PART_OF
 from regraft.data.findings import Finding
-from regraft.data.sheets import FORMATS
+from regraft.data.sheets import FORMATS, MISSING
 from regraft.errors import DataError
 
 # What the corners are called, in the order left, top, right, bottom.
@@ -80,4 +80,4 @@ def read(path: Path, root: Path | None = None) -> Listing:
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value).strip()
-    return "" if text.casefold() in manifests.MISSING else text
+    return "" if text.casefold() in MISSING else text

@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from regraft.data.boxes.form import Corners, Listing, Picture, Told, number, rows_of, shown
-from regraft.data.dataset import PART_OF, natural_key
+from regraft.data.dataset import PART_OF
 from regraft.data.findings import Finding
+from regraft.data.labels import natural_key
 from regraft.errors import DataError
 
 ANNOTATIONS, PICTURES, LISTS = "Annotations", "JPEGImages", ("ImageSets", "Main")
@@ -128,7 +129,7 @@ def _told(row: str, one: ElementTree.Element) -> Told:
 def _pictures(root: Path) -> dict[str, str]:
     """File name, and name without ending → path of a picture relative to the root."""
     from regraft.data.folders import names
-    from regraft.data.sources import EXTENSIONS
+    from regraft.data.options import EXTENSIONS
 
     found: dict[str, str] = {}
     for path in sorted(names(root, EXTENSIONS["image"])):

@@ -154,7 +154,7 @@ def _named_parts(root: Path) -> Iterator[tuple[str | None, Path]]:
 
 def _read_folder(folder: Path, root: Path, classes: list[str]) -> Listing:
     from regraft.data.folders import names
-    from regraft.data.sources import EXTENSIONS
+    from regraft.data.options import EXTENSIONS
 
     listing = Listing(folder, [*classes])
     for name in sorted(names(folder, EXTENSIONS["image"])):

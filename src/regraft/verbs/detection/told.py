@@ -9,7 +9,7 @@ from regraft.evaluation.report import Report
 from regraft.model.detecting import DetectionModel
 from regraft.recipe import Recipe
 from regraft.verbs.detection.prepare import boxes_per_class
-from regraft.verbs.evaluate import short
+from regraft.verbs.measuring import short
 from regraft.verbs.shown import illustrated
 from regraft.verbs.told import LISTED
 

@@ -8,7 +8,7 @@ from regraft.data.dataset import PARTS, Dataset
 from regraft.evaluation.report import Report
 from regraft.model.transcribing import TranscriptionModel
 from regraft.recipe import Recipe
-from regraft.verbs.evaluate import short
+from regraft.verbs.measuring import short
 from regraft.verbs.told import LISTED
 from regraft.verbs.transcription.measure import OWN, commonest
 from regraft.verbs.transcription.prepare import texts_of
