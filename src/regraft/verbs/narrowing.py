@@ -25,9 +25,9 @@ from regraft.recipe import Recipe
 from regraft.training.plan import Plan
 from regraft.training.strategies import Strategy
 from regraft.transfer.probe import Head, HeadFit
-from regraft.verbs.evaluate import short
 from regraft.verbs.ground import divided
 from regraft.verbs.kept import kept_head
+from regraft.verbs.measuring import short
 from regraft.verbs.prepare import Prepared
 from regraft.verbs.rungs import Judged, Learning, Numbers, Rung, calibrated, features_of, positions
 from regraft.verbs.rungs import rows as rows_of
@@ -299,7 +299,7 @@ class Narrower:
             "backbones": [network_told(one) for one in rung.extractors],
             "learned": [short(self.shas[int(i)]) for i in every],
             "judged_on": judged_on(rung),
-            "held_back": {"accuracy": rung.judged.accuracy, "n": len(rung.judged.labels)},
+            "held_back": {"accuracy": rung.judged.score, "n": len(rung.judged.labels)},
         }
         old = {k: v for k, v in self.model.record.items() if k != "leave_one_out"}
         return {**old, **own}
