@@ -78,7 +78,7 @@ def _of_tags(record: Mapping[str, Any]) -> Sentence:
     known = "" if inner == UNKNOWN else f" (95\u202f% interval {inner})"
     found = (metrics.get("recall_micro") or {}).get("value")
     sentence = Sentence([("It finds tags with a mean average precision of ", "")])
-    sentence += [(f"{whole['value']:.3f}", "figure"), (known, ""), *_against(record)]
+    sentence += [(f"{whole['value']:.3f}", "figure"), (known, ""), *_against(record, number)]
     if right.get("value") is not None and found is not None:
         shares = f"{per_hundred(right['value'])} of 100 tags that it says are right"
         sentence.append((f"; {shares}, and it says {per_hundred(found)} of 100 that are there", ""))
@@ -116,7 +116,9 @@ def _in_brackets(record: Mapping[str, Any], interval: Mapping[str, Any]) -> str:
     return f" (95\u202f% interval {low}–{high}\u202f%)"
 
 
-def _against(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _against(
+    record: Mapping[str, Any], form: Callable[[float], str] = per_hundred
+) -> Iterator[tuple[str, str]]:
     """The baselines, best first: ", against 31 for raw pixels and 21 for always …"."""
     if tried_elsewhere(record):
         return
@@ -124,7 +126,7 @@ def _against(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     scored = [(score, row["name"]) for row in rows if (score := _score(row)) is not None]
     for place, (score, name) in enumerate(sorted(scored, reverse=True)):
         joint = ", against " if place == 0 else " and " if place == len(scored) - 1 else ", "
-        yield f"{joint}{per_hundred(score)} for ", ""
+        yield f"{joint}{form(score)} for ", ""
         yield clipped(name), "name"
 
 
