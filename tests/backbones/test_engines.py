@@ -467,12 +467,12 @@ def write(network, folder):
     time.sleep(float(sys.argv[2]))
     (folder / "graph.b").write_bytes(b"b" * 100_000)
 
-def look(graph, size):
+def look(graph, spec, threads):
     sizes = [graph.with_suffix(end).stat().st_size for end in (".a", ".b")]
     print(*sizes, flush=True)
 
 row = find("efficientnet-lite0")
-kind = engines.EngineKind(("numpy",), "", "graph.a", write, look)
+kind = engines.EngineKind(("numpy",), "", "graph.a", ("graph.b",), write, look)
 engines.ENGINES = MappingProxyType({"slow": kind})
 engines.open_engine("slow", row, row.spec.at(64), lambda: None)
 """

@@ -28,7 +28,7 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "transcription": ("regraft.verbs.transcription.fit", "fit_transcriber"),
             }
         ),
-        "distil": MappingProxyType({"classification": ("regraft.verbs.fit", "fit_classifier")}),
+        "distil": MappingProxyType({"classification": ("regraft.verbs.fit", "fit_on_features")}),
         "ensemble": MappingProxyType(
             {"classification": ("regraft.verbs.ensemble", "ensemble_of_classifiers")}
         ),
