@@ -46,9 +46,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "compression": (*CORE, "evaluation", "transfer", "export", "training"),
     "verbs": VERBS,
     "serve": ("errors", "storage", "progress", "modalities", "data.paths", "backbones", "export"),
+    "ui": ("errors", "recipe", "serve"),
     "": (*VERBS, "verbs"),  # the public names
     "__main__": ("cli",),
-    "cli": (*VERBS, "verbs", "serve", ""),
+    "cli": (*VERBS, "verbs", "serve", "ui", ""),
 }
 
 HEAVY = {"torch", "timm", "transformers", "sklearn", "polars", "openvino", "scipy"}

@@ -126,6 +126,16 @@ def test_quiet_shows_no_progress() -> None:
     assert "words" in done.stdout
 
 
+def test_progress_is_a_document_a_line_where_that_is_asked_for() -> None:
+    done = invoke(talk, "--progress", "jsonl", "--json")
+    assert json.loads(done.stdout)
+    events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert [event["event"] for event in events] == ["stage", "step", "end", "say"]
+    wrong = invoke(talk, "--progress", "smoke", "--json")
+    assert wrong.exit_code == 2
+    assert "auto, jsonl" in json.loads(wrong.stdout)["error"]["messages"][0]
+
+
 def test_the_log_tells_every_step(tmp_path: Path) -> None:
     log, handlers = tmp_path / "run.log", logging.getLogger().handlers[:]
     for _ in range(2):

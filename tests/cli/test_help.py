@@ -15,7 +15,7 @@ VERBS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 def test_the_verbs_are_all_there() -> None:
     first = ["fit", "doctor", "rank", "compare", "preview"]
     more = ["evaluate", "harden", "prune", "quantize", "ensemble", "distil", "predict", "serve"]
-    more += ["export", "backbones", "demo"]
+    more += ["ui", "export", "backbones", "demo"]
     assert list(VERBS) == [*first, *more]
 
 
@@ -30,7 +30,7 @@ def test_every_verb_explains_itself(verb: str, shell: Any) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_the_shared_options(verb: str) -> None:
     options = {option for p in VERBS[verb].params for option in p.opts}
-    assert options >= {"--json", "--quiet", "--verbose", "--log-file"}
+    assert options >= {"--json", "--quiet", "--verbose", "--log-file", "--progress"}
 
 
 def test_help_needs_no_verb(shell: Any) -> None:

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,33 @@ from urllib.parse import urlsplit
 import pytest
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+
+SHOTS = os.environ.get("REGRAFT_SHOTS")  # a folder, for whoever wants to look
+
+# Contrast as WCAG 2.2 defines it, of every text that is shown.
+FAINT = """() => {
+  const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = color => parse(color).slice(0, 3).map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const color = getComputedStyle(e).backgroundColor;
+      if ((parse(color)[3] ?? 1) === 1) return color;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const faint = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const e = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !e.checkVisibility()) continue;
+    const [low, high] = [light(getComputedStyle(e).color), light(behind(e))].sort((a, b) => a - b);
+    const ratio = (high + 0.05) / (low + 0.05);
+    if (ratio < 4.5) faint.push([ratio.toFixed(2), texts.currentNode.data.trim()]);
+  }
+  return faint;
+}"""
 
 
 @dataclass(frozen=True)
@@ -164,3 +193,69 @@ def together() -> Callable[..., list[Any]]:
 def real(start: Start, bundle: Path) -> Server:
     """The program itself with a real model; it stays for all tests."""
     return start("-m", "regraft", "serve", f"shapes={bundle}", "--port", 0)
+
+
+# --- a browser -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if (program := shutil.which("chromium")) is None:
+        pytest.skip("Chromium is not installed")
+    with sync_api.sync_playwright() as playwright:
+        arguments = [
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+        ]
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a server's page; in the end nothing was complained about or loaded from elsewhere."""
+    complaints: list[str] = []
+    requests: list[str] = []
+    opened: list[Any] = []
+    urls: list[str] = []
+
+    def open_page(server: Any, width: int = 1280, **options: Any) -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
+        opened.append(context)
+        urls.append(server.url.partition("#")[0])
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(server.url)
+        return page
+
+    yield open_page
+    for context in opened:
+        context.close()
+    expected = ("status of 422", "status of 401")
+    assert not [text for text in complaints if not any(words in text for words in expected)]
+    allowed = (*urls, "blob:", "data:")
+    assert not [url for url in requests if not url.startswith(allowed)]
+
+
+@pytest.fixture
+def shot() -> Callable[[Any, str], None]:
+    """(page, name): keep a picture of the whole page, where one is asked for."""
+
+    def taken(page: Any, name: str) -> None:
+        if SHOTS:
+            page.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)
+
+    return taken
+
+
+@pytest.fixture
+def faint() -> Callable[[Any], list[Any]]:
+    """(page) → texts whose contrast is too low, with it."""
+    return lambda page: list(page.evaluate(FAINT))

@@ -1,96 +1,13 @@
 """The page in a real browser: whole stories, by mouse and by keyboard, wide and narrow."""
 
-import os
-import shutil
 import wave
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-SHOTS = os.environ.get("REGRAFT_SHOTS")  # a folder, for whoever wants to look
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-
-# Contrast as WCAG 2.2 defines it, of every text that is shown.
-FAINT = """() => {
-  const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = color => parse(color).slice(0, 3).map(c => c / 255)
-    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
-  const behind = e => {
-    for (; e; e = e.parentElement) {
-      const color = getComputedStyle(e).backgroundColor;
-      if ((parse(color)[3] ?? 1) === 1) return color;
-    }
-    return 'rgb(255, 255, 255)';
-  };
-  const faint = [];
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) {
-    const e = texts.currentNode.parentElement;
-    if (!texts.currentNode.data.trim() || !e.checkVisibility()) continue;
-    const [low, high] = [light(getComputedStyle(e).color), light(behind(e))].sort((a, b) => a - b);
-    const ratio = (high + 0.05) / (low + 0.05);
-    if (ratio < 4.5) faint.push([ratio.toFixed(2), texts.currentNode.data.trim()]);
-  }
-  return faint;
-}"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        arguments = [
-            "--no-sandbox",
-            "--disable-dev-shm-usage",
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
-        ]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def show(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a server's page; in the end nothing was complained about or loaded from elsewhere."""
-    complaints: list[str] = []
-    requests: list[str] = []
-    opened: list[Any] = []
-    urls: list[str] = []
-
-    def open_page(server: Any, width: int = 1280, **options: Any) -> Any:
-        context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
-        opened.append(context)
-        urls.append(server.url)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(server.url)
-        return page
-
-    yield open_page
-    for context in opened:
-        context.close()
-    expected = ("status of 422", "status of 401")
-    assert not [text for text in complaints if not any(words in text for words in expected)]
-    allowed = (*urls, "blob:", "data:")
-    assert not [url for url in requests if not url.startswith(allowed)]
-
-
-def shot(page: Any, name: str) -> None:
-    if SHOTS:
-        page.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)
+pytestmark = pytest.mark.browser
 
 
 def answered(page: Any, count: int) -> None:
@@ -99,7 +16,7 @@ def answered(page: Any, count: int) -> None:
     assert page.locator(".answer").count() == count
 
 
-def test_pictures_are_chosen_and_answered(show: Any, real: Any, photos: Path) -> None:
+def test_pictures_are_chosen_and_answered(show: Any, real: Any, photos: Path, shot: Any) -> None:
     page = show(real)
     page.wait_for_selector("#ask:not([hidden])")
     assert page.title() == "shapes – Regraft"
@@ -126,7 +43,7 @@ def test_pictures_are_chosen_and_answered(show: Any, real: Any, photos: Path) ->
     assert page.locator(".answer").count() == 0
 
 
-def test_it_shows_what_an_answer_rests_on(show: Any, real: Any, photos: Path) -> None:
+def test_it_shows_what_an_answer_rests_on(show: Any, real: Any, photos: Path, shot: Any) -> None:
     page = show(real)
     page.wait_for_selector("#ask:not([hidden])")
     page.set_input_files("#files", [photos / "disc" / "003.png"])
@@ -144,7 +61,7 @@ def test_it_shows_what_an_answer_rests_on(show: Any, real: Any, photos: Path) ->
     shot(page, "why")
 
 
-def test_words_that_count_are_marked(show: Any, quick: Any) -> None:
+def test_words_that_count_are_marked(show: Any, quick: Any, shot: Any) -> None:
     page = show(quick)
     page.wait_for_selector("#say:not([hidden])")
     page.fill("#text", "🙂 hello <b>")
@@ -174,7 +91,7 @@ def test_a_picture_is_dropped(show: Any, real: Any, photos: Path) -> None:
     assert page.locator("#state").text_content().startswith("square, ")
 
 
-def test_texts_by_keyboard_alone_on_a_phone(show: Any, quick: Any) -> None:
+def test_texts_by_keyboard_alone_on_a_phone(show: Any, quick: Any, shot: Any) -> None:
     page = show(quick, 360)
     page.wait_for_selector("#say:not([hidden])")
     page.focus("body")
@@ -196,7 +113,7 @@ def test_texts_by_keyboard_alone_on_a_phone(show: Any, quick: Any) -> None:
     shot(page, "phone")
 
 
-def test_the_model_card_opens_and_closes_by_keyboard(show: Any, real: Any) -> None:
+def test_the_model_card_opens_and_closes_by_keyboard(show: Any, real: Any, shot: Any) -> None:
     page = show(real)
     page.wait_for_selector("#open-card:not([hidden])")
     page.focus("#open-card")
@@ -210,7 +127,7 @@ def test_the_model_card_opens_and_closes_by_keyboard(show: Any, real: Any) -> No
     assert not page.locator("#card").is_visible()
 
 
-def test_a_sound_is_recorded_and_sent_as_wav(show: Any, stand_in: Any) -> None:
+def test_a_sound_is_recorded_and_sent_as_wav(show: Any, stand_in: Any, shot: Any) -> None:
     server = stand_in("--modality", "audio")
     page = show(server)
     posted: list[Any] = []
@@ -262,7 +179,7 @@ def test_a_token_is_asked_for_once(show: Any, stand_in: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_every_text_stands_out_and_nothing_is_cut_off(
-    show: Any, real: Any, photos: Path, scheme: str, width: int
+    show: Any, real: Any, photos: Path, scheme: str, width: int, shot: Any, faint: Any
 ) -> None:
     page = show(real, width, color_scheme=scheme)
     page.wait_for_selector("#ask:not([hidden])")
@@ -270,11 +187,11 @@ def test_every_text_stands_out_and_nothing_is_cut_off(
     answered(page, 2)
     page.wait_for_timeout(300)
     shot(page, f"{scheme}-{width}")
-    assert page.evaluate(FAINT) == []
+    assert faint(page) == []
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(paper.strip("rgb()").split(",")[0]) < 128) == (scheme == "dark")
     page.click("#open-card")
     page.wait_for_selector("#card-text h3")
     assert page.evaluate("document.querySelector('#card').getBoundingClientRect().right") <= width
-    assert page.evaluate(FAINT) == []
+    assert faint(page) == []

@@ -25,6 +25,7 @@ from regraft.cli import (
     quantize,
     rank,
     serve,
+    ui,
 )
 from regraft.cli.edge import Verbs, verb
 
@@ -51,6 +52,7 @@ for command in (
     distil.distil,
     predict.predict,
     serve.serve,
+    ui.ui,
     export.export,
     backbones.backbones,
     demo.demo,

@@ -118,6 +118,13 @@ def verb(command: Callable[..., Reply]) -> Callable[..., None]:
             bool, typer.Option("--json", help="Print one JSON document on stdout.")
         ] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+        progress: Annotated[
+            str | None,
+            typer.Option(
+                metavar="FORM",
+                help="How progress is written to stderr: auto, or jsonl, a JSON document a line.",
+            ),
+        ] = None,
         verbose: Annotated[
             bool, typer.Option("--verbose", "-v", help="Tell every step and traceback on stderr.")
         ] = False,
@@ -131,9 +138,10 @@ def verb(command: Callable[..., Reply]) -> Callable[..., None]:
 
         out = sys.stdout
         try:
-            with logged(command.__name__, settings, quiet, verbose, log_file) as progress:
+            asked = (settings, quiet, verbose, log_file, progress)
+            with logged(command.__name__, *asked) as told_to:
                 with redirect_stdout(sys.stderr):  # a library that prints must not disturb scripts
-                    reply = command(Voice(out, json, progress), **settings)
+                    reply = command(Voice(out, json, told_to), **settings)
                 if json:
                     write(out, document(reply.document))
         except (Exception, KeyboardInterrupt) as error:

@@ -3,14 +3,15 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from regraft import __version__
-from regraft.errors import StorageError
-from regraft.progress import Advance, Progress, Quiet, Terminal
+from regraft.errors import StorageError, UsageError
+from regraft.progress import Advance, Lines, Progress, Quiet, Terminal
 
 LOG = logging.getLogger("regraft")
 
@@ -40,21 +41,35 @@ class Logged:
         LOG.info(message)
         self._inner.say(message)
 
+    def found(self, what: str, facts: Mapping[str, Any]) -> None:
+        LOG.info("%s: %s", what, facts["told"])
+        self._inner.found(what, facts)
+
 
 @contextmanager
 def logged(
-    name: str, settings: Mapping[str, Any], quiet: bool, verbose: bool, file: Path | None
+    name: str,
+    settings: Mapping[str, Any],
+    quiet: bool,
+    verbose: bool,
+    file: Path | None,
+    form: str | None = None,
 ) -> Iterator[Progress]:
     """Progress for a verb, with a log of its steps and of what it raises.
 
-    The warnings of libraries go to the log alone. Raises StorageError for a file that cannot be
-    written.
+    form  of the progress, a key of FORMS; None: what suits stderr
+
+    The warnings of libraries go to the log alone. Raises UsageError for an unknown form,
+    StorageError for a file that cannot be written.
     """
+    if form is not None and form not in FORMS:
+        raise UsageError(f"--progress: expected one of {', '.join(FORMS)}, got {form!r}")
+    shown = Quiet() if quiet or (verbose and form is None) else FORMS[form or "auto"]()
     with _installed([logging.NullHandler(), *_handlers(verbose, file)]):
         asked = {name: value for name, value in settings.items() if value}
         LOG.info("regraft %s: %s %s", __version__, name, asked)
         try:
-            yield Logged(Quiet() if quiet or verbose else _shown())
+            yield Logged(shown)
         except Exception:
             LOG.exception("%s failed", name)
             raise
@@ -66,6 +81,12 @@ def _shown() -> Progress:
 
     console = Console(stderr=True)
     return Terminal(console) if console.is_terminal else Remarks()
+
+
+# How progress is written to stderr.
+FORMS: Mapping[str, Callable[[], Progress]] = MappingProxyType(
+    {"auto": _shown, "jsonl": lambda: Lines(sys.stderr)}
+)
 
 
 def _handlers(verbose: bool, file: Path | None) -> Iterator[logging.Handler]:

@@ -68,7 +68,7 @@ def serve(
     max_body: MaxBody = 32,
 ) -> Reply:
     """Answer over HTTP, and on a page for trying."""
-    _refuse_missing()
+    refuse_missing()
     if mistakes := list(_mistakes(host, token, insecure)):
         raise UsageError(*mistakes)
     from regraft.backbones.engines import lanes
@@ -91,7 +91,8 @@ def serve(
     return Reply({"url": url, "models": list(opened), "stopped": True})
 
 
-def _refuse_missing() -> None:
+def refuse_missing() -> None:
+    """Raise MissingExtra where a library that serves is not installed."""
     from importlib.util import find_spec
 
     for library in NEEDED:

@@ -126,6 +126,18 @@ class Models(Mapping[str, Served]):
     def __len__(self) -> int:
         return len(self._served)
 
+    def items(self) -> Any:
+        """Of one moment, whatever replaces them meanwhile."""
+        return self._served.items()
+
+    def values(self) -> Any:
+        """Of one moment, whatever replaces them meanwhile."""
+        return self._served.values()
+
+    def replace(self, others: "Models") -> None:
+        """Serve others from now on; requests that are being answered end with their own."""
+        self._served = others._served
+
     @property
     def first(self) -> Served:
         return next(iter(self._served.values()))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -20,7 +20,7 @@ from regraft.serve import figures, openapi
 from regraft.serve.answering import Answer, Answering, Models, Served
 from regraft.serve.explaining import losses
 from regraft.serve.figures import Figures
-from regraft.serve.guards import Guards, failure
+from regraft.serve.guards import OPEN, Guards, failure
 from regraft.serve.reading import MOST_TOP, Asked, Refused, asked_of, body_of, types_of
 from regraft.serve.waiting import Overloaded, Queue
 
@@ -29,6 +29,7 @@ LARGE = 65_536  # bytes of a body that is not read in the thread that answers re
 
 PAGE = {
     "/": ("index.html", "text/html"),
+    "/ask.js": ("ask.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -53,27 +54,37 @@ class Limits:
 
 @dataclass(eq=False)
 class Service:
-    """What the addresses share. `stopping`: no new work should be sent here."""
+    """What the addresses share.
+
+    stopping        no new work should be sent here
+    more            addresses beside ROUTES, or instead of some
+    needs_no_token  whether an address answers everybody
+    """
 
     models: Models
     limits: Limits
     workers: int
     token: str | None = None
     hosts: Collection[str] | None = None
+    more: Mapping[str, tuple[Any, list[str]]] = field(default_factory=dict)
+    needs_no_token: Callable[[str], bool] = OPEN.__contains__
     stopping: bool = False
     queue: Queue = field(init=False)
     figures: Figures = field(init=False)
+    routes: Mapping[str, tuple[Any, list[str]]] = field(init=False)
     held: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.figures = Figures(tuple(ROUTES), lambda: len(self.queue))
+        self.routes = {**ROUTES, **self.more}
+        self.figures = Figures(tuple(self.routes), lambda: len(self.queue))
         self.queue = Queue(self.workers, self.limits.waiting, self.figures.told)
 
     def reload(self, names: Sequence[str]) -> None:
         """Read the files of some models anew."""
         for name in names:
-            outcome = "done" if self.models[name].reload() else "refused"
-            self.figures.reloads.labels(name, outcome).inc()
+            if (served := self.models.get(name)) is not None:
+                outcome = "done" if served.reload() else "refused"
+                self.figures.reloads.labels(name, outcome).inc()
 
     @contextmanager
     def holding(self) -> Iterator[Any]:
@@ -96,10 +107,17 @@ def application(service: Service) -> Starlette:
     """The ASGI application."""
     app = Starlette(
         routes=[
-            Route(path, endpoint, methods=methods) for path, (endpoint, methods) in ROUTES.items()
+            Route(path, endpoint, methods=methods)
+            for path, (endpoint, methods) in service.routes.items()
         ],
         middleware=[
-            Middleware(Guards, token=service.token, hosts=service.hosts, seen=service.figures.seen)
+            Middleware(
+                Guards,
+                token=service.token,
+                hosts=service.hosts,
+                seen=service.figures.seen,
+                needs_no_token=service.needs_no_token,
+            )
         ],
         exception_handlers={
             Refused: _refused,
@@ -245,10 +263,14 @@ async def _openapi(request: Request) -> Response:
     return JSONResponse(openapi.document(service.models, service.token is not None))
 
 
-async def _page(request: Request) -> Response:
-    name, kind = PAGE[request.url.path]
-    content = resources.files(__package__).joinpath("page", name).read_bytes()
-    return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+def page(package: str, name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    """What answers with a file of a package's folder ``page``."""
+
+    async def answered(request: Request) -> Response:
+        content = resources.files(package).joinpath("page", name).read_bytes()
+        return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+
+    return answered
 
 
 ROUTES: dict[str, tuple[Any, list[str]]] = {
@@ -261,7 +283,7 @@ ROUTES: dict[str, tuple[Any, list[str]]] = {
     "/readyz": (_ready, ["GET"]),
     "/metrics": (_metrics, ["GET"]),
     "/openapi.json": (_openapi, ["GET"]),
-    **{path: (_page, ["GET"]) for path in PAGE},
+    **{path: (page("regraft.serve", *row), ["GET"]) for path, row in PAGE.items()},
 }
 
 

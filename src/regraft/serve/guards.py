@@ -14,7 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN = ("/", "/page.css", "/page.js", "/icon.svg", "/healthz", "/readyz")  # need no token
+# Addresses that need no token.
+OPEN = ("/", "/page.css", "/ask.js", "/page.js", "/icon.svg", "/healthz", "/readyz")
 READING = ("GET", "HEAD", "OPTIONS")
 
 POLICY = {
@@ -53,9 +54,10 @@ def failure(
 class Guards:
     """ASGI middleware.
 
-    token  that must be shown; None: none
-    hosts  names that this server goes by; None: any
-    seen   called after each answer with the method, the address, the status
+    token           that must be shown; None: none
+    hosts           names that this server goes by; None: any
+    seen            called after each answer with the method, the address, the status
+    needs_no_token  whether an address answers everybody
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class Guards:
         token: str | None,
         hosts: Iterable[str] | None,
         seen: Callable[[str, str, int], None],
+        needs_no_token: Callable[[str], bool] = OPEN.__contains__,
     ) -> None:
-        self._app, self._seen = app, seen
+        self._app, self._seen, self._needs_no_token = app, seen, needs_no_token
         self._digest = None if token is None else _digest(token.encode())
         self._hosts = None if hosts is None else frozenset(hosts)
 
@@ -84,7 +87,7 @@ class Guards:
         origin = headers.get("origin")
         if origin and method not in READING and origin.partition("://")[2] != host:
             return failure(403, "origin", f"Origin: {origin[:80]!r} is another site than this one")
-        if self._digest is None or path in OPEN:
+        if self._digest is None or self._needs_no_token(path):
             return None
         word, _, shown = headers.get("authorization", "").partition(" ")
         right = hmac.compare_digest(_digest(shown.strip().encode("latin-1")), self._digest)

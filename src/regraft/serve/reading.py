@@ -125,14 +125,12 @@ def _filled(body: bytes) -> bytes:
 
 
 def _named(models: Models, name: object) -> Served:
-    if name is None:
+    if name is None and models:
         return models.first
     if not isinstance(name, str) or name not in models:
-        raise Refused(
-            404,
-            "model",
-            f"model: {reprlib.repr(name)} is not served here; served: {', '.join(models)}",
-        )
+        served = ", ".join(models) or "none yet"
+        told = f"model: {reprlib.repr(name)} is not served here; served: {served}"
+        raise Refused(404, "model", told)
     return models[name]
 
 

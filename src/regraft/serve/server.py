@@ -158,7 +158,8 @@ class _Server(uvicorn.Server):
         async with self._reloading:
             await asyncio.to_thread(self._service.reload, names)
         for name in names:
-            served = self._service.models[name]
+            if (served := self._service.models.get(name)) is None:
+                continue
             self._say(
                 f"{name}: not read anew, the model stays as it was: {served.trouble}"
                 if served.trouble

@@ -55,7 +55,7 @@ from regraft.verbs.settings import refuse_wrong_settings
 from regraft.verbs.shown import illustrated
 from regraft.verbs.tasks import carried_out
 from regraft.verbs.teacher import Teacher
-from regraft.verbs.told import how_trained, left_out, record, summary, tried
+from regraft.verbs.told import announced, how_trained, left_out, record, summary, tried
 from regraft.verbs.ways import Way, way_for
 
 GLANCED_AT = 48  # files whose size tells which input to begin with
@@ -185,13 +185,14 @@ class _Run:
                 self.chosen |= reasons(row, wanted, first, self.recipe)
         if len(rungs) > 1:
             asked = (rungs, learning, self.recipe.seed, self.store)
-            rungs.append(self._timed("head", side_by_side, *asked))
+            rungs += announced([self._timed("head", side_by_side, *asked)], self.progress)
         if self.teacher is not None:
             rungs.append(self._climb((first,), rows(seen, kept), learning, 0.0))
         own = learning if best_probe(rungs)[0].taught else plain
-        rungs += self._wide(best_probe(rungs)[0], own)
+        rungs += announced(self._wide(best_probe(rungs)[0], own), self.progress)
         about = (prepared.dataset.classes, self.kind, self.recipe.seed, self.store)
-        rungs += self._timed("head", with_names, best_probe(rungs)[0], own, *about)
+        named = self._timed("head", with_names, best_probe(rungs)[0], own, *about)
+        rungs += announced(named, self.progress)
         probe, rungs = best_probe(rungs)
         best, more = self._train(prepared, learning, probe, rungs)
         return self._finish(prepared, learning, plain, [*rungs, *more], probe, best)
@@ -310,7 +311,8 @@ class _Run:
 
     def _climb(self, extractors: Any, seen: Pass, learning: Learning, spent: float) -> Rung:
         seed, store = self.recipe.seed, self.store
-        return self._timed("head", climb, extractors, seen, learning, seed, store, spent)
+        rung = self._timed("head", climb, extractors, seen, learning, seed, store, spent)
+        return announced([rung], self.progress)[0]
 
     def _train(
         self, prepared: Prepared, learning: Learning, probe: Rung, rungs: list[Rung]

@@ -25,6 +25,7 @@ from regraft.verbs.lessons import Lessons
 from regraft.verbs.planning import Paces, Planned, Planner, Turn
 from regraft.verbs.rungs import Learning, Rung
 from regraft.verbs.settings import asked, trains
+from regraft.verbs.told import announced
 
 TRAIN_FROM = 90.0  # seconds of budget: below, the probe is the best that the time can give
 FEWEST_HELD = 30  # examples held back: with fewer, a gain cannot be told from chance
@@ -85,7 +86,7 @@ def climbed(ground: Ground) -> tuple[Rung, list[Rung], list[dict[str, Any]]]:
         for planned in Ladder(lessons).turns():
             step = Climb(lessons, planned)
             found = step.run(best)
-            made += found
+            made += announced(found, ground.progress)
             told.append(step.told)
             best = next((rung for rung in found if rung.why.startswith("better")), best)
     return best, made, told

@@ -13,6 +13,7 @@ from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
 from regraft.evaluation.operating import HELD_BACK, LEFT_OUT, positive_class
 from regraft.modalities import modality
+from regraft.progress import Progress
 from regraft.recipe import Recipe
 from regraft.transfer.baselines import BASELINES, Baseline
 from regraft.transfer.targets import TARGETS, Target
@@ -184,6 +185,31 @@ def _rung_row(rung: Rung, kept: bool, score: dict[str, Any]) -> dict[str, Any]:
         "seconds": rung.seconds,
         "kept": kept,
         "why": rung.why,
+    }
+
+
+def announced(rungs: Sequence[Rung], progress: Progress) -> Sequence[Rung]:
+    """The rungs, each told as it is found."""
+    for rung in rungs:
+        progress.found("rung", rung_told(rung))
+    return rungs
+
+
+def rung_told(rung: Rung) -> dict[str, Any]:
+    """What is told of a rung as soon as it is there: honest, and not of the held-out examples."""
+    n, how = len(rung.judged.labels), JUDGED[rung.judged.how].replace("_", " ")
+    target, score = rung.judged.target, rung.judged.score
+    told = f"{rung.name}, {rung.detail}: {target.told(score)} ({how}, {n} examples)"
+    return {
+        "told": told,
+        "kind": rung.kind,
+        "backbone": rung.name,
+        "detail": rung.detail,
+        "judged": JUDGED[rung.judged.how],
+        "figure": target.figure,
+        "score": score,
+        "n": n,
+        "seconds": round(rung.seconds, 3),
     }
 
 

@@ -2,7 +2,6 @@
 // The page of `regraft serve`: asks the same API as everybody else. What comes from a model or a
 // file is put in as text, never as HTML.
 
-const $ = id => document.getElementById(id);
 const AT_ONCE = 4; // requests on their way; the others wait their turn
 const MOST = 100; // answers that stay on the page
 
@@ -20,20 +19,6 @@ let going = 0;
 
 // --- the server ---------------------------------------------------------------------------------
 
-const ask = (path, options = {}) => {
-  const token = sessionStorage.getItem("token");
-  const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
-  return fetch(path, { ...options, headers, cache: "no-store" });
-};
-
-const failure = async response => {
-  try {
-    return (await response.json()).error.messages.join("; ");
-  } catch {
-    return `the server answered ${response.status}`;
-  }
-};
-
 async function load() {
   const response = await ask("/v1/models");
   if (response.status === 401) {
@@ -46,6 +31,11 @@ async function load() {
   if (!response.ok) throw new Error(await failure(response));
   models = (await response.json()).models;
   $("token-form").hidden = true;
+  $("back").hidden = location.pathname === "/";
+  if (!models.length) {
+    $("title").textContent = "There is no model yet";
+    return;
+  }
   $("model").replaceChildren(...models.map(one => new Option(one.name, one.name)));
   $("choice").hidden = models.length < 2;
   choose();
@@ -342,7 +332,6 @@ async function card() {
   $("card").showModal();
 }
 
-const made = (tag, text = "") => Object.assign(document.createElement(tag), { textContent: text });
 const bold = text => text.replace(/^\*\*(.*)\*\*$/s, "$1");
 const unescaped = text => text.replace(/\\([\\`*_{}[\]()<>#|!~&$])/g, "$1");
 
