@@ -285,7 +285,8 @@ HELP = "import sys; sys.argv = ['regraft', '--help']; from regraft.cli import ma
 def test_start_is_quick(code: str, limit: float) -> None:
     if "regraft.cli" in code and "regraft.cli" not in MODULES:
         pytest.skip("there is no command line yet")
-    assert seconds(code) - seconds("pass") < limit
+    beside = 1.5 if "PYTEST_XDIST_WORKER" in os.environ else 1.0  # two threads may share a core
+    assert seconds(code) - seconds("pass") < beside * limit
 
 
 def tracked_files() -> list[Path]:

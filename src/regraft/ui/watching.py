@@ -57,7 +57,7 @@ class Watching:
         return {"stages": stages, "rungs": self.rungs, "said": self.said}
 
 
-RUNG = ("told", "kind", "backbone", "detail", "judged", "accuracy", "n", "seconds")
+RUNG = ("told", "kind", "backbone", "detail", "judged", "figure", "score", "n", "seconds")
 
 
 def _left(stage: dict[str, Any]) -> float | None:

@@ -81,7 +81,8 @@ def refusals(recipe: Recipe, learning: Learning) -> str | None:
 def climbed(ground: Ground) -> tuple[Rung, list[Rung], list[dict[str, Any]]]:
     """The rung that is kept, those above the probes, and what a report tells of each run."""
     lessons = Lessons(ground)
-    best, made, told = ground.probe, [], []
+    best, told = ground.probe, []
+    made: list[Rung] = []
     with kept_memory():
         for planned in Ladder(lessons).turns():
             step = Climb(lessons, planned)
