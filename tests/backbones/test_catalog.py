@@ -25,7 +25,7 @@ from regraft.errors import BackboneError, UsageError
 
 ROWS = catalog()
 OPERATIONS = {"probe", "tune-norm", "lp-ft", "partial", "lora", "full", "prune", "detect"}
-OPERATIONS |= {"attack"}
+OPERATIONS |= {"attack", "transcribe"}
 
 
 def of(*sources: str) -> list[CatalogRow]:

@@ -143,8 +143,8 @@ def test_options_that_timm_refuses_are_told() -> None:
 
 
 def test_an_unknown_source_is_told() -> None:
-    with pytest.raises(UsageError, match="'keras' is not one of timm, package"):
-        source("keras")
+    with pytest.raises(UsageError, match="'flax' is not one of timm, package"):
+        source("flax")
 
 
 # --- plugins: a real entry point of a distribution on the path -----------------------------------

@@ -214,7 +214,7 @@ def set_in(*path: Any) -> Callable[[Any], Callable[[Parts], None]]:
 NETWORK = ("backbones", 0)
 ROW = (*NETWORK, "row")
 VALUES: dict[tuple[Any, ...], list[Any]] = {
-    ("task",): ["", "transcription", "__import__('os')"],
+    ("task",): ["", "poetry", "__import__('os')"],
     ("modality",): ["", "video", "os", "../image"],
     ("classes",): [[], ["one"], ["a", "a", "b"], ["a", "b", ""]],
     ("temperature",): [0, 0.0, -1, -0.5],
@@ -288,7 +288,7 @@ def test_numbers_that_are_none_are_refused(
 
 
 def test_all_mistakes_are_told_at_once(parts: Parts, tmp_path: Path) -> None:
-    parts.told.update(task="transcription", classes=["a"], temperature=0)
+    parts.told.update(task="poetry", classes=["a"], temperature=0)
     parts.network["engine"], parts.row["source"] = "abacus", "evil"
     told = refusal(parts.write(tmp_path / "bad.regraft"))
     for word in ("task", "classes", "temperature", "engine", "source", "coefficients"):

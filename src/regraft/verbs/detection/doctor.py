@@ -60,6 +60,7 @@ def doctor_of_boxes(
     store: Store | None = None,
     look_for_label_errors: bool = True,
     seed: int = 0,
+    task: str | None = None,
     **unused: Any,
 ) -> BoxDiagnosis:
     """Look for what is wrong with pictures and boxes; see `regraft.doctor`."""

@@ -50,6 +50,7 @@ def doctor_of_transcripts(
     store: Store | None = None,
     look_for_label_errors: bool = True,
     seed: int = 0,
+    task: str | None = None,
     **unused: Any,
 ) -> SpokenDiagnosis:
     """Look for what is wrong with recordings and their transcripts; see `regraft.doctor`."""
