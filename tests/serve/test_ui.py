@@ -142,6 +142,7 @@ def test_from_a_folder_to_an_answer(
     page.click("summary")
     page.fill("#backbone", "efficientnet-lite0")
     page.fill("#size", "64")
+    page.select_option("#engine", "torch")
     page.click("#start")
     page.locator("#fit-work .stage").first.wait_for()
     shot(page, "ui-live")

@@ -16,6 +16,7 @@ NAMED = 20  # files of one finding
 CLASSES = 50
 RUN = "run"  # folder in the results where a stopped training is kept
 LONGEST = 200  # characters of a setting
+SETTINGS = ("budget", "backbone", "size", "engine")  # options of `regraft fit`
 
 
 class Busy(UsageError):
@@ -53,10 +54,10 @@ class Desk:
         self.doctor = Job("doctor", [*words, "--", str(self._chosen())], about)
 
     def begin(self, asked: Mapping[str, Any]) -> None:
-        """Begin a fit. `asked`: budget, out, and perhaps size and backbone, as texts."""
+        """Begin a fit. `asked`: out, and perhaps SETTINGS, as texts."""
         self._refuse_busy()
         source = self._chosen()
-        settings = {name: _setting(asked, name) for name in ("budget", "size", "backbone")}
+        settings = {name: _setting(asked, name) for name in SETTINGS}
         seconds = Recipe().changed(budget=settings["budget"] or Recipe().budget).budget
         place = output(asked.get("out") or str(proposed(self.results, source)), source)
         words = [f"--{name}={value}" for name, value in settings.items() if value]

@@ -305,7 +305,7 @@ on("anew", "click", async () => {
   $("out").value = state.out ?? "";
 });
 on("fit", "submit", () => {
-  const asked = ["budget", "out", "backbone", "size"].map(id => [id, $(id).value.trim()]);
+  const asked = ["budget", "out", "backbone", "size", "engine"].map(id => [id, $(id).value.trim()]);
   return send("/ui/fit", Object.fromEntries(asked));
 });
 on("try", "click", async () => {
