@@ -23,6 +23,7 @@ from regraft.backbones.catalog import DEFAULT, find
 from regraft.errors import UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.model.model import Model
+from regraft.progress import Quiet
 from regraft.recipe import Recipe
 from regraft.training.checkpoints import run_folder
 from regraft.training.loop import Training
@@ -437,14 +438,11 @@ def stopped(source: Path, run: Path, settings: Settings, number: int, resume: bo
     assert child.returncode != 0
 
 
-class Heard:
+class Heard(Quiet):
     """Progress that keeps what is said."""
 
     def __init__(self) -> None:
-        from regraft.progress import Quiet
-
         self.said: list[str] = []
-        self.stage = Quiet().stage
 
     def say(self, message: str) -> None:
         self.said.append(message)
