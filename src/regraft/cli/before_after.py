@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from regraft.cli.edge import Reply, Voice
 from regraft.cli.tables import table
 from regraft.errors import UsageError
+
+if TYPE_CHECKING:
+    from regraft.verbs.fitted import Fitted
 
 ANY, BUNDLE = "any", (".regraft",)
 
@@ -59,3 +62,14 @@ def written(voice: Voice, model: Any, out: Path) -> Reply:
     show_before_after(voice, record)
     voice.print(f"written: {out}")
     return Reply({"out": str(out), "before_after": record})
+
+
+def reported(voice: Voice, fitted: "Fitted", out: Path, report: Path | None) -> Reply:
+    """Save a fitted model and its report, and tell both it and what has changed."""
+    from regraft.cli import outputs
+
+    paths = outputs.save_as(fitted, out, report)
+    outputs.show(voice, fitted, paths)
+    voice.print("")
+    show_before_after(voice, fitted.report.record["before_after"])
+    return Reply(outputs.made_document(fitted, paths))

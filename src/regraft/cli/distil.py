@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from regraft.cli import outputs
-from regraft.cli.before_after import show_before_after
+from regraft.cli.before_after import reported
 from regraft.cli.edge import Reply, Voice
 from regraft.cli.ensemble import Bundle, Page
 from regraft.cli.fit import Budget, Strategies
@@ -117,8 +116,4 @@ def distil(
         progress=voice.progress,
         **given(**how, **told, **training),
     )
-    paths = outputs.save_as(fitted, out, report)
-    outputs.show(voice, fitted, paths)
-    voice.print("")
-    show_before_after(voice, fitted.report.record["before_after"])
-    return Reply(outputs.made_document(fitted, paths))
+    return reported(voice, fitted, out, report)

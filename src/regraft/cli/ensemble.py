@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from regraft.cli import outputs
-from regraft.cli.before_after import show_before_after
+from regraft.cli.before_after import reported
 from regraft.cli.edge import Reply, Voice
 from regraft.cli.options import (
     Group,
@@ -74,8 +73,4 @@ def ensemble(
         **given(method=method, max_drop=max_drop, seed=seed, **told),
         progress=voice.progress,
     )
-    paths = outputs.save_as(fitted, out, report)
-    outputs.show(voice, fitted, paths)
-    voice.print("")
-    show_before_after(voice, fitted.report.record["before_after"])
-    return Reply(outputs.made_document(fitted, paths))
+    return reported(voice, fitted, out, report)

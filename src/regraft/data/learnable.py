@@ -79,3 +79,17 @@ def measured_part(dataset: Dataset, few: str = "examples") -> Dataset:
             f"nothing is left to measure on: there are too few {few} to split; add some, or give "
             "a test part (a folder test, or a column split)"
         ) from None
+
+
+def asked_part(dataset: Dataset, task: str, split: str | None, opened: bool) -> Dataset:
+    """What a model of a task is measured on: a part by its name, the held-out part where a split
+    was given with the examples, else all. Raises UsageError for examples of another task.
+
+    opened  whether the dataset was opened for this, and not brought along by the caller
+    """
+    if dataset.task != task:
+        raise UsageError(f"data: its examples are for {dataset.task}, and the model for {task}")
+    if split:
+        part: Dataset = getattr(dataset, split)
+        return part
+    return dataset.held_out if opened and dataset.split_source == "given" else dataset

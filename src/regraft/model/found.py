@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from regraft.errors import UsageError
+from regraft.model.answers import AnswerList
 from regraft.model.detecting import DetectionModel, Seen
 from regraft.progress import Progress, Quiet
 
@@ -49,16 +50,8 @@ class Found:
         return asdict(self)
 
 
-class FoundList(list[Found]):
+class FoundList(AnswerList[Found]):
     """Answers in the order of the pictures."""
-
-    def to_json(self) -> str:
-        """One JSON array."""
-        return json.dumps([one.to_dict() for one in self], ensure_ascii=False)
-
-    def to_json_lines(self) -> str:
-        """One JSON object a line."""
-        return "".join(json.dumps(one.to_dict(), ensure_ascii=False) + "\n" for one in self)
 
     def to_csv(self) -> str:
         """path, label, x1, y1, x2, y2, score, error: a row per object, one for an empty picture."""

@@ -2,7 +2,6 @@
 
 import glob
 import io
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from regraft.data.sheets import FORMATS
 from regraft.data.sources import load
 from regraft.errors import DataError, Unreadable, UsageError
 from regraft.modalities import modality
+from regraft.model.answers import AnswerList
 from regraft.model.encoded import MEMORY
 from regraft.model.model import Answers, Model
 from regraft.model.opening import opened
@@ -65,16 +65,8 @@ class Prediction:
         return asdict(self)
 
 
-class Predictions(list[Prediction]):
+class Predictions(AnswerList[Prediction]):
     """Answers in the order of the examples."""
-
-    def to_json(self) -> str:
-        """One JSON array."""
-        return json.dumps([p.to_dict() for p in self], ensure_ascii=False)
-
-    def to_json_lines(self) -> str:
-        """One JSON object a line."""
-        return "".join(json.dumps(p.to_dict(), ensure_ascii=False) + "\n" for p in self)
 
     def to_csv(self) -> str:
         """file, label, probability, set (classes joined by |), unlike, error."""

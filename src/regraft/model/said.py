@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from regraft.errors import UsageError
+from regraft.model.answers import AnswerList
 from regraft.model.transcribing import TranscriptionModel, Written
 from regraft.progress import Progress, Quiet
 
@@ -36,16 +36,8 @@ class Said:
         return asdict(self)
 
 
-class SaidList(list[Said]):
+class SaidList(AnswerList[Said]):
     """Answers in the order of the recordings."""
-
-    def to_json(self) -> str:
-        """One JSON array."""
-        return json.dumps([one.to_dict() for one in self], ensure_ascii=False)
-
-    def to_json_lines(self) -> str:
-        """One JSON object a line."""
-        return "".join(json.dumps(one.to_dict(), ensure_ascii=False) + "\n" for one in self)
 
     def to_csv(self) -> str:
         """path, text, confidence, length, error: a manifest of transcripts."""

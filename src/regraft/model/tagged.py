@@ -2,16 +2,16 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from regraft.backbones.store import Store
 from regraft.data.inline import inline_text
 from regraft.errors import Unreadable, UsageError
+from regraft.model.answers import AnswerList
 from regraft.model.encoded import MEMORY
 from regraft.model.vectors import VectorAnswers, VectorModel
 from regraft.progress import Progress
@@ -85,18 +85,10 @@ class Valued:
 A = TypeVar("A", Tagged, Valued)
 
 
-class AnswerList(list[A], Generic[A]):
-    """Answers in the order of the examples."""
+class _Table(AnswerList[A]):
+    """Answers that are rows of a table."""
 
     HEAD: tuple[str, ...] = ()
-
-    def to_json(self) -> str:
-        """One JSON array."""
-        return json.dumps([one.to_dict() for one in self], ensure_ascii=False)
-
-    def to_json_lines(self) -> str:
-        """One JSON object a line."""
-        return "".join(json.dumps(one.to_dict(), ensure_ascii=False) + "\n" for one in self)
 
     def to_csv(self) -> str:
         """A row for each answer, under the names of HEAD."""
@@ -114,7 +106,7 @@ class AnswerList(list[A], Generic[A]):
         raise NotImplementedError
 
 
-class TaggedList(AnswerList[Tagged]):
+class TaggedList(_Table[Tagged]):
     """Answers of a model of tags."""
 
     HEAD = Tagged.HEAD
@@ -124,7 +116,7 @@ class TaggedList(AnswerList[Tagged]):
         yield one.cells()
 
 
-class ValuedList(AnswerList[Valued]):
+class ValuedList(_Table[Valued]):
     """Answers of a model of numbers."""
 
     HEAD = Valued.HEAD

@@ -12,6 +12,7 @@ from regraft import __version__
 from regraft.backbones.store import Store
 from regraft.data.boxes.form import Boxes
 from regraft.data.dataset import PARTS, Dataset, listed
+from regraft.data.learnable import asked_part
 from regraft.data.sources import load
 from regraft.errors import DataError, UsageError
 from regraft.evaluation.detection import (
@@ -111,10 +112,7 @@ def evaluate_detector(
     if wrong:
         raise UsageError(*wrong)
     whole = data if isinstance(data, Dataset) else load(data, root=root, repair=repair)
-    if whole.task != model.task:
-        raise UsageError(f"data: its examples are for {whole.task}, and the model for {model.task}")
-    given = whole.split_source == "given" and not isinstance(data, Dataset)
-    chosen = getattr(whole, split) if split else whole.held_out if given else whole
+    chosen = asked_part(whole, model.task, split, not isinstance(data, Dataset))
     return Report(measure(model, chosen, resamples=resamples, seed=seed, progress=progress))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from regraft import __version__
 from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
+from regraft.data.learnable import asked_part
 from regraft.data.sources import load
 from regraft.errors import DataError, UsageError
 from regraft.evaluation.report import Report
@@ -54,10 +55,7 @@ def evaluate_transcriber(
     columns: dict[str, Any] = {"path_column": path_column, "text": text, "group": group}
     told = {"root": root, "task": "transcribe", **columns}
     whole = data if isinstance(data, Dataset) else load(data, **told)
-    if whole.task != model.task:
-        raise UsageError(f"data: its examples are for {whole.task}, and the model for {model.task}")
-    given = whole.split_source == "given" and not isinstance(data, Dataset)
-    chosen = getattr(whole, split) if split else whole.held_out if given else whole
+    chosen = asked_part(whole, model.task, split, not isinstance(data, Dataset))
     return Report(measure(model, chosen, resamples=resamples, seed=seed, progress=progress))
 
 

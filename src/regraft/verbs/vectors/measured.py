@@ -1,6 +1,6 @@
 """What is measured of tags and of numbers alike: which rows, and what stands around the figures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,9 @@ from regraft import __version__
 from regraft.backbones.features import Pass
 from regraft.data.dataset import Dataset
 from regraft.errors import DataError
+from regraft.evaluation.intervals import resampled
 from regraft.evaluation.operating import LEFT_OUT
+from regraft.evaluation.vectors import mean_of
 from regraft.model.vectors import VectorAnswers, VectorModel
 from regraft.recipe import Recipe
 from regraft.transfer.novelty import Novelty
@@ -86,3 +88,21 @@ def nowhere(*of: Any) -> dict[str, Any]:
 def as_they_are(model: Any, features: Any, scores: Any) -> Any:
     """Scores as they are."""
     return scores
+
+
+def mean_figure(
+    examples: Any, sums: Callable[[Any, Any], Any], recipe: Recipe
+) -> dict[str, float | None]:
+    """A figure that is the mean over the columns of a vector, with its interval.
+
+    sums  (examples, weights) → the figure of each column, for every resample
+    """
+    (found,) = resampled(
+        examples,
+        lambda s: mean_of(sums(s.examples, s.weights))[:, None],
+        resamples=recipe.resamples,
+        confidence=0.95,
+        seed=recipe.seed,
+        groups=None,
+    )
+    return found.to_dict()

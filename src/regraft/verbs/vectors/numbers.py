@@ -13,17 +13,23 @@ import numpy as np
 from regraft.backbones.features import Pass
 from regraft.data.dataset import Dataset
 from regraft.data.findings import Finding
-from regraft.evaluation.intervals import resampled
 from regraft.evaluation.value_metrics import METRICS as FIGURES
 from regraft.evaluation.value_metrics import ValueExamples, ValueSums, bootstrap
-from regraft.evaluation.vectors import mean_of, told, told_columns
+from regraft.evaluation.vectors import told, told_columns
 from regraft.model.vectors import VectorModel
 from regraft.recipe import Recipe
 from regraft.transfer.baselines import Baseline, mean
 from regraft.transfer.targets import VALUES, units_of
 from regraft.verbs.rungs import Learning, Rung
 from regraft.verbs.shown import SUSPECT
-from regraft.verbs.vectors.measured import answered, around, as_they_are, novelty_of, nowhere
+from regraft.verbs.vectors.measured import (
+    answered,
+    around,
+    as_they_are,
+    mean_figure,
+    novelty_of,
+    nowhere,
+)
 from regraft.verbs.vectors.shown import worst_numbers
 from regraft.verbs.ways import Way
 
@@ -139,15 +145,7 @@ def nothing(truth: Any, classes: Sequence[str], n: int) -> Baseline:
 def figure(truth: Any, scores: Any, recipe: Recipe) -> dict[str, float | None]:
     """R² with its interval."""
     examples: Any = ValueExamples(truth, np.asarray(scores, np.float64))
-    (found,) = resampled(
-        examples,
-        lambda s: mean_of(ValueSums(s.examples, s.weights).explained)[:, None],  # type: ignore[arg-type]
-        resamples=recipe.resamples,
-        confidence=0.95,
-        seed=recipe.seed,
-        groups=None,
-    )
-    return found.to_dict()
+    return mean_figure(examples, lambda some, weights: ValueSums(some, weights).explained, recipe)
 
 
 OF_NUMBERS = Way(

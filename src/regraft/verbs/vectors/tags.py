@@ -8,13 +8,12 @@ import numpy as np
 from regraft.backbones.features import Pass
 from regraft.data.dataset import Dataset
 from regraft.data.findings import Finding
-from regraft.evaluation.intervals import resampled
 from regraft.evaluation.operating import MOST_JUDGED
 from regraft.evaluation.platt import sigmoid
 from regraft.evaluation.tag_metrics import METRICS as FIGURES
 from regraft.evaluation.tag_metrics import TagExamples, TagSums, bootstrap
 from regraft.evaluation.tag_thresholds import thresholds
-from regraft.evaluation.vectors import mean_of, told, told_columns
+from regraft.evaluation.vectors import told, told_columns
 from regraft.model.vectors import JudgedTags, VectorModel
 from regraft.recipe import Recipe
 from regraft.transfer.baselines import Baseline, mean
@@ -25,6 +24,7 @@ from regraft.verbs.vectors.measured import (
     answered,
     around,
     as_they_are,
+    mean_figure,
     novelty_of,
     nowhere,
 )
@@ -139,15 +139,7 @@ def nothing(truth: Any, classes: Sequence[str], n: int) -> Baseline:
 def figure(truth: Any, scores: Any, recipe: Recipe) -> dict[str, float | None]:
     """Mean average precision with its interval."""
     examples: Any = TagExamples(truth > 0, np.asarray(scores, np.float64), scores > 0)
-    (found,) = resampled(
-        examples,
-        lambda s: mean_of(TagSums(s.examples, s.weights).precisions)[:, None],  # type: ignore[arg-type]
-        resamples=recipe.resamples,
-        confidence=0.95,
-        seed=recipe.seed,
-        groups=None,
-    )
-    return found.to_dict()
+    return mean_figure(examples, lambda some, weights: TagSums(some, weights).precisions, recipe)
 
 
 OF_TAGS = Way(
