@@ -38,6 +38,8 @@ def test_help_needs_no_verb(shell: Any) -> None:
     assert (bare.exit_code, asked.exit_code) == (0, 0)
     assert bare.stdout.strip() == asked.stdout.strip()
     assert all(verb in asked.stdout for verb in VERBS)
+    told = asked.stdout.split("Commands:")[1]
+    assert "..." not in told, "a sentence is too long for 80 columns"
 
 
 def test_version(shell: Any) -> None:

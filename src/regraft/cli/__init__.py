@@ -32,7 +32,7 @@ from regraft.cli.edge import Verbs, verb
 app = typer.Typer(
     name="regraft",
     cls=Verbs,
-    help="Graft a pretrained network onto your own pictures.",
+    help="Graft a pretrained network onto your own data.",
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # rich would take as long to import as all the rest
     pretty_exceptions_enable=False,
@@ -74,7 +74,7 @@ def root(
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Graft a pretrained network onto your own pictures."""
+    """Graft a pretrained network onto your own data."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

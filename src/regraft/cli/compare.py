@@ -81,7 +81,7 @@ def compare(
     patients: Patients = None,
     **training: Any,
 ) -> Reply:
-    """Train by several strategies on the same examples and show them side by side."""
+    """Compare strategies of training on the same examples."""
     import regraft
 
     settings = columns(label, group, path_column, text, split_column, root) | training

@@ -92,7 +92,7 @@ def distil(
     resume: Resume = False,
     **training: Any,
 ) -> Reply:
-    """Teach a small network what a large model, or an ensemble, knows."""
+    """Teach a small network what a large model knows."""
     import regraft
 
     check_output("--out", out, (".regraft",))

@@ -61,7 +61,7 @@ def ensemble(
     root: Root = None,
     split_column: SplitColumn = None,
 ) -> Reply:
-    """Make one model of several: an ensemble, or an average of their weights."""
+    """Make one model of several: an ensemble or an average."""
     import regraft
 
     check_output("--out", out, (".regraft",))

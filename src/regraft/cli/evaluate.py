@@ -111,7 +111,7 @@ def evaluate(
     corruptions: Corruptions = False,
     repair: Repair = False,
 ) -> Reply:
-    """Measure a model on labelled pictures."""
+    """Measure a model on labelled examples."""
     import regraft
 
     asked = given(eps=several(eps), norm=norm, attack=attack, attacked=examples)

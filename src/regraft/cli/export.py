@@ -37,7 +37,7 @@ def export(
     text: Text = None,
     root: Root = None,
 ) -> Reply:
-    """Write a model for another runtime; only if its answers stay the same."""
+    """Write a model for another runtime, with proof of parity."""
     from regraft.verbs.export import LIMIT
     from regraft.verbs.export import export as write
 

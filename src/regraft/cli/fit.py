@@ -129,7 +129,7 @@ def fit(
     resume: Resume = False,
     **training: Any,
 ) -> Reply:
-    """Fit a model of classes, tags, numbers, boxes or speech; measure it."""
+    """Fit a model to your own examples and measure it."""
     from regraft.recipe import Recipe
 
     asked = (Recipe() if recipe is None else _read(recipe)).changed(

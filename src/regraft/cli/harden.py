@@ -65,7 +65,7 @@ def harden(
     resume: Resume = False,
     **training: Any,
 ) -> Reply:
-    """Train a model that small changes of its pictures mislead less."""
+    """Train a model that small changes mislead less."""
     from regraft.verbs.harden import harden as hardened
 
     told = columns(label, group, path_column, None, split_column, root)

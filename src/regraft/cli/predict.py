@@ -84,7 +84,7 @@ def predict(
         bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, not with a newline.")
     ] = False,
 ) -> Reply:
-    """Tell the class, tags, number or objects of an example, or what is said."""
+    """Tell what a model, or a pretrained network, sees in examples."""
     names = list(inputs or ())
     model = None if pretrained or not names else names.pop(0)
     written = form or _form_of(output)

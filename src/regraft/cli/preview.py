@@ -60,7 +60,7 @@ def preview(
     root: Root = None,
     list_: Annotated[bool, typer.Option("--list", help="List the augmentations instead.")] = False,
 ) -> Reply:
-    """Show what augmentation makes of the pictures, or list the augmentations."""
+    """Show what augmentation makes of your examples."""
     drawn = given(out=out, backbone=backbone, size=size, examples=examples, views=views, seed=seed)
     columns = given(label=label, path_column=path_column, text=text, root=root)
     settings = {**given(augment=augment), **drawn, **columns}

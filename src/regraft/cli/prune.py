@@ -61,7 +61,7 @@ def prune(
     path_column: PathColumn = None,
     root: Root = None,
 ) -> Reply:
-    """Make a model smaller and faster: its network with fewer channels."""
+    """Make a model faster: fewer channels in its network."""
     import regraft
     from regraft.recipe import seconds
 

@@ -47,7 +47,7 @@ def quantize(
     text: Text = None,
     root: Root = None,
 ) -> Reply:
-    """Make a model smaller and faster: its networks in whole numbers of 8 bits."""
+    """Make a model faster: whole numbers of 8 bits."""
     import regraft
 
     check_output("--out", out, BUNDLE)

@@ -59,7 +59,7 @@ def rank(
     split_column: SplitColumn = None,
     modality: Kind = None,
 ) -> Reply:
-    """Rank pretrained networks by how well they suit your pictures."""
+    """Rank pretrained networks by how well they suit your data."""
     wanted = given(
         backbones=several(backbone),
         licence=several(licence),

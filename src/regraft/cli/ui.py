@@ -37,7 +37,7 @@ def ui(
     port: Port = 0,
     no_browser: NoBrowser = False,
 ) -> Reply:
-    """Open a page that leads from a folder to a model; for this machine only."""
+    """Open a page that leads from a folder to a model."""
     refuse_missing()
     import secrets
 
