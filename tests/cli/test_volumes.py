@@ -44,8 +44,11 @@ def write_nifti(folder: Path) -> Path:
     return folder
 
 
-def write_series(folder: Path) -> Path:
-    """A folder of slices for each volume; two volumes of every patient."""
+def write_series(folder: Path, planted: bool = True) -> Path:
+    """A folder of slices for each volume; two volumes of every patient.
+
+    planted  whether the first slice of each holds the word in every tag of text
+    """
     for kind in KINDS:
         for number in range(EACH):
             place = folder / kind / f"study-{number:02}"
@@ -53,19 +56,21 @@ def write_series(folder: Path) -> Path:
             values = voxels(kind, number)
             for z in range(values.shape[2]):
                 patient = f"{kind}{number // 2}"
-                data = one_slice(values[:, :, z].T, z, f"1.2.{number}", patient)
+                data = one_slice(values[:, :, z].T, z, f"1.2.{number}", patient, planted and not z)
                 (place / f"{z:02}.dcm").write_bytes(data)
     return folder
 
 
-def one_slice(rows: np.ndarray, z: int, series: str, patient: str) -> bytes:
+def one_slice(rows: np.ndarray, z: int, series: str, patient: str, planted: bool) -> bytes:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
     meta.MediaStorageSOPInstanceUID = generate_uid()
     made = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     made.SpecificCharacterSet = "ISO_IR 192"
-    plant(made, patient)
+    if planted:
+        plant(made)
+    made.PatientID = f"{PLANTED}-{patient}"
     made.Rows, made.Columns = rows.shape
     made.BitsAllocated = made.BitsStored = 16
     made.HighBit, made.PixelRepresentation, made.SamplesPerPixel = 15, 1, 1
@@ -80,7 +85,7 @@ def one_slice(rows: np.ndarray, z: int, series: str, patient: str) -> bytes:
     return out.getvalue()
 
 
-def plant(made: Any, patient: str) -> None:
+def plant(made: Any) -> None:
     """The word into every tag of text that the dictionary knows, and into private ones."""
     from pydicom.datadict import DicomDictionary
 
@@ -88,7 +93,6 @@ def plant(made: Any, patient: str) -> None:
     for tag, (vr, vm, _, retired, keyword) in DicomDictionary.items():
         if vr in long and vm == "1" and not retired and keyword and tag > 0x00080018:
             setattr(made, keyword, PLANTED)
-    made.PatientID = f"{PLANTED}-{patient}"
     private = made.private_block(0x0099, PLANTED, create=True)
     private.add_new(1, "LO", PLANTED)
 
@@ -140,12 +144,13 @@ def test_from_volumes_to_answers(write: Any, shell: Any, tmp_path: Path) -> None
 def test_a_series_keeps_its_patient_together_and_a_torn_one_is_refused(
     shell: Any, tmp_path: Path
 ) -> None:
-    folder = write_series(tmp_path / "scans")
+    folder = write_series(tmp_path / "scans", planted=False)
     names = sorted(p.relative_to(folder).as_posix() for p in folder.glob("*/*"))
     rows = [f"{n},{n.split('/')[0]},{'test' if i % 2 else 'train'}" for i, n in enumerate(names)]
     manifest = folder / "list.csv"
     manifest.write_text("\n".join(["file,label,split", *rows]))
-    asked = ("fit", manifest, "--modality", "volume", "--strategy", "probe", *shell.quick)
+    asked = ("fit", manifest, "--modality", "volume", "--strategy", "probe")
+    asked = (*asked, "--views", "axial-3of5", *shell.quick)
     refused = shell.invoke(*asked, "--out", tmp_path / "a", "--json")
     assert refused.exit_code == 1
     told = shell.error(refused)["messages"]
@@ -164,9 +169,8 @@ def test_a_series_keeps_its_patient_together_and_a_torn_one_is_refused(
 
 def test_a_fitted_window_is_obeyed_by_predict(shell: Any, tmp_path: Path) -> None:
     folder, out = write_nifti(tmp_path / "scans"), tmp_path / "out"
-    done = shell.invoke(
-        *("fit", folder, "--out", out, "--window", "250,500", "--strategy", "probe", *shell.quick)
-    )
+    asked = ("--window", "250,500", "--strategy", "probe", "--views", "axial-3of5")
+    done = shell.invoke("fit", folder, "--out", out, *asked, *shell.quick)
     assert done.exit_code == 0, done.stderr
     model = Model.load(out / "model.regraft")
     assert model.extractors[0].spec.window == "250,500"

@@ -503,7 +503,7 @@ def test_a_hostile_name_is_text(name: str, make_record: MakeRecord) -> None:
     assert " ".join(visible(name).split()) in Page(source).text
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(names=st.lists(st.text(min_size=1), min_size=3, max_size=3))
 def test_no_name_changes_the_page(names: list[str], make_record: MakeRecord) -> None:
     source, plain = (Report(renamed(n, make_record)).html() for n in (names, ["a", "b", "c"]))
