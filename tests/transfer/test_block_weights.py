@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from regraft.transfer import block_weights
 from regraft.transfer.block_weights import (
+    FREE_FROM,
     SUBSAMPLE,
     Sample,
     Weighing,
@@ -145,12 +146,36 @@ def test_with_few_rows_weights_fall_with_depth_where_the_last_blocks_tell_most()
     ratios, falling = [], 0
     for seed in range(10):
         sample = planted(240, (2, 3), seed)
-        learned = part(sample, slice(40))
+        learned = part(sample, slice(60))
         weights = weigh(plain(learned), learned, seed).weights
         falling += weights[-1] > weights[0]
-        ratios.append(on_fresh(sample, weights, 40) / on_fresh(sample, np.ones(4), 40))
+        ratios.append(on_fresh(sample, weights, 60) / on_fresh(sample, np.ones(4), 60))
     assert falling >= 7
     assert np.mean(ratios) < 0.97
+
+
+def test_a_fall_that_may_be_chance_is_not_taken() -> None:
+    """Where all blocks tell as much, few rows make weights that fall look better by chance."""
+    taken = 0
+    for seed in range(40):
+        sample = planted(24, (0, 1, 2, 3), seed)
+        taken += by_depth(plain(sample), sample).weights[0] != 1
+    assert taken <= 2
+
+
+def test_free_weights_are_looked_for_only_where_rows_are_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def noted(self: Sample, plain: BlockScaling, guess: Guess) -> Weighing:
+        asked.append(len(self.labels))
+        return Weighing(np.ones(4), 1.0, guess, len(self.labels))
+
+    monkeypatch.setattr(Sample, "chosen", noted)
+    for rows in (FREE_FROM * 4 - 1, FREE_FROM * 4):
+        weigh(plain(planted(rows, (1,))), planted(rows, (1,)), seed=0)
+    assert asked == [FREE_FROM * 4]
 
 
 def test_of_one_example_a_class_the_fall_is_the_usual_one() -> None:
