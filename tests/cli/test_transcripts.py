@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from regraft.model.offered import Offered
+
 HERTZ = {"a": 400.0, "b": 1000.0, "c": 2600.0}
 RATE = 8000
 VOICES = (0.96, 0.98, 1.0, 1.02, 1.04)
@@ -115,6 +117,30 @@ def test_the_bundle_gives_the_same_figures_without_the_network_s_folder(
         assert row["text"] == said[0]["text"]
     finally:
         away.rename(listener)
+
+
+def test_an_export_writes_down_the_same(
+    fitted: Any, shell: Any, manifest: Path, tmp_path: Path
+) -> None:
+    _, out = fitted
+    told = ("--out", tmp_path / "onnx", "--count", 5, "--json")
+    done = shell.invoke("export", out / "model.regraft", *told)
+    assert done.exit_code == 0, done.stderr
+    proof = shell.document(done)["proof"]
+    assert proof["same_answers"] == proof["examples"] == 5
+    assert proof["largest_difference"] <= proof["limit"]
+    assert proof["metric"] == {**proof["metric"], "name": "wer"}
+    long = np.concatenate([spoken("abc", 1.0, i) for i in range(8)])
+    soundfile.write(tmp_path / "long.wav", long, RATE)  # more than the network hears at once
+    words = (tmp_path / "long.wav", manifest.parent / "broken.wav", "--json")
+    answers = [
+        shell.document(shell.invoke("predict", model, *words))["predictions"]
+        for model in (out / "model.regraft", tmp_path / "onnx")
+    ]
+    assert answers[0][0]["text"] == answers[1][0]["text"]
+    assert answers[0][1]["error"] == answers[1][1]["error"]
+    served = Offered.open(tmp_path / "onnx").answer([(tmp_path / "long.wav").read_bytes()], 5)
+    assert served[0]["text"] == answers[0][0]["text"]
 
 
 def test_a_forged_bundle_is_refused(fitted: Any, shell: Any, manifest: Path) -> None:

@@ -28,6 +28,7 @@ class StandIn:
     name: str = "stand-in"
     modality: str = "text"
     sayable: bool = True
+    ranked: bool = True
     together: int = 4
 
     def answer(self, examples: Sequence[bytes], top: int) -> list[dict[str, Any]]:
@@ -50,7 +51,8 @@ class StandIn:
         return [Part((), example), *(Part((i, i + 1), example[:i]) for i in range(3))]
 
     def about(self) -> dict[str, Any]:
-        return {"task": "classification", "modality": self.modality, "classes": ["a", "b"]}
+        told = {"task": "classification", "modality": self.modality, "explains": True}
+        return {**told, "classes": ["a", "b"]}
 
     def card(self) -> str:
         return "# stand-in"

@@ -195,3 +195,69 @@ def test_every_text_stands_out_and_nothing_is_cut_off(
     page.wait_for_selector("#card-text h3")
     assert page.evaluate("document.querySelector('#card').getBoundingClientRect().right") <= width
     assert faint(page) == []
+
+
+# What the server tells of a model, and its answer → what the page must show.
+OTHER_TASKS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "detection": (
+        {"modality": "image", "classes": ["cup", "spoon <b>"]},
+        {
+            "objects": [
+                {"label": "cup", "score": 0.93, "box": [4, 2, 40, 44]},
+                {"label": "spoon <b>", "score": 0.61, "box": [30, 20, 62, 60]},
+            ],
+            "width": 64,
+            "height": 64,
+        },
+        "1 × cup, 1 × spoon <b>",
+    ),
+    "tags": (
+        {"modality": "image", "classes": ["disc", "lines", "square"]},
+        {
+            "tags": [{"label": "disc", "probability": 0.9}],
+            "top": [{"label": "disc", "probability": 0.9}, {"label": "lines", "probability": 0.2}],
+            "note": "unlike the training data",
+        },
+        "disc",
+    ),
+    "regression": (
+        {"modality": "image", "classes": ["height", "dark"]},
+        {
+            "values": [
+                {"name": "height", "value": 51234.5, "low": 49000.25, "high": 53000.75},
+                {"name": "dark", "value": 12.25, "low": None, "high": None},
+            ],
+            "note": None,
+        },
+        "",
+    ),
+    "transcription": (
+        {"modality": "audio", "classes": []},
+        {"text": "zero nine two", "confidence": 0.87, "length": 2.5},
+        "zero nine two",
+    ),
+}
+
+
+@pytest.mark.parametrize("width", [1000, 360])
+@pytest.mark.parametrize("task", OTHER_TASKS)
+def test_answers_of_other_tasks_are_shown(
+    show: Any, quick: Any, photos: Path, shot: Any, task: str, width: int
+) -> None:
+    about, answer, verdict = OTHER_TASKS[task]
+    told = {"name": task, "task": task, "sayable": False, "explains": False, **about}
+    page = show(quick, width)
+    page.route("**/v1/models", lambda route: route.fulfill(json={"models": [told]}))
+    page.route("**/v1/predict*", lambda route: route.fulfill(json=answer))
+    page.reload()
+    page.wait_for_selector("#ask:not([hidden])")
+    page.set_input_files("#files", [photos / "disc" / "003.png"])
+    answered(page, 1)
+    assert page.locator(".verdict").text_content() == verdict
+    assert not page.locator(".why").is_visible()
+    assert page.locator(".boxed .box").count() == len(answer.get("objects", ()))
+    assert page.locator(".note").nth(-1).is_visible() == bool(answer.get("note"))
+    rows = page.locator(".answer tr").all_text_contents()
+    assert len(rows) == (len(answer.get("values", answer.get("objects", []))) or -1) + 1
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+    shot(page, f"{task}-{width}")

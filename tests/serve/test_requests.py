@@ -285,8 +285,18 @@ def test_each_part_is_told_with_what_it_takes_away(quick: Any) -> None:
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [({"text": "unreadable"}, 422), ({"texts": ["a", "b"]}, 413), ({"text": 1}, 422)],
+    [({"text": "unreadable"}, 422), ({"texts": ["a", "b"]}, 422), ({"text": 1}, 422)],
 )
 def test_what_cannot_be_explained_is_told(quick: Any, body: dict[str, Any], status: int) -> None:
     found = quick.post(body, path="/v1/explain")
     assert (found.status, bool(found.json["error"]["messages"])) == (status, True)
+
+
+def test_explaining_has_no_use_for_top(quick: Any) -> None:
+    found = quick.post({"text": "hello", "top": 3}, path="/v1/explain")
+    assert (found.status, found.error["messages"]) == (
+        422,
+        ["top: not known here; known: text, base64, model"],
+    )
+    found = quick.ask("POST", "/v1/explain?top=3", b"hello", content_type="text/plain")
+    assert (found.status, found.error["messages"]) == (400, ["top: not known here; known: model"])

@@ -15,7 +15,9 @@ from regraft.data.sources import load
 from regraft.errors import BundleError, DataError, UsageError
 from regraft.export.bundle import read_bundle, write_bundle
 from regraft.model.detecting import DetectionModel
+from regraft.model.offered import Offered
 from regraft.verbs.detection.prepare import HELD_FROM, divided, held_back, look, rarest
+from regraft.verbs.export import export
 from regraft.verbs.fit import fit_and_report
 from regraft.verbs.fitted import Fitted
 
@@ -83,6 +85,34 @@ def test_predict_answers_in_pixels_of_the_picture(detector: Path, shapes: Path) 
     (same,) = regraft.predict(detector, data, least=0.0)
     assert same.objects == answer.objects
     assert not regraft.predict(detector, str(shapes / "images/0001.png"), least=1.0)[0].objects
+
+
+def test_an_export_finds_the_same_objects(
+    found: Fitted, detector: Path, shapes: Path, tmp_path: Path
+) -> None:
+    proof = export(detector, tmp_path / "out", examples=found.data.held_out, count=4)
+    assert proof["examples"] == proof["same_answers"] == 4
+    assert proof["largest_difference"] <= proof["limit"]
+    assert proof["together"] <= proof["limit"]
+    assert proof["metric"]["name"] == "map_of_answers"
+    data = (shapes / "images/0001.png").read_bytes()
+    (own,) = found.model.predict(data, least=0.02)
+    (other,) = regraft.predict(tmp_path / "out", data, least=0.02)
+    assert [o.label for o in other.objects] == [o.label for o in own.objects]
+    for one, two in zip(own.objects, other.objects, strict=True):
+        np.testing.assert_allclose(two.box, one.box, atol=0.05)
+    report = regraft.evaluate(tmp_path / "out", found.data.held_out, resamples=50)
+    for name, one in report.metrics.items():
+        assert one["value"] == pytest.approx(found.report.metrics[name]["value"], abs=1e-3), name
+    for path in (detector, tmp_path / "out"):
+        answer, broken = Offered.open(path).answer([data, b"no picture"], 5)
+        assert (answer["width"], answer["height"]) == (own.width, own.height)
+        assert "error" in broken
+    told = json.loads((tmp_path / "out/export.json").read_text())
+    told["thresholds"] = [0.5]
+    (tmp_path / "out/export.json").write_text(json.dumps(told))
+    with pytest.raises(BundleError, match="thresholds"):
+        regraft.Model.load(tmp_path / "out")
 
 
 def test_a_forged_bundle_is_refused(detector: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 import regraft
 from regraft.model.model import Model
-from regraft.verbs.export import LIMIT, export
+from regraft.verbs.deployed import LIMIT
+from regraft.verbs.export import export
 
 soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed")
 HERTZ = {"high": 2400, "low": 300}

@@ -88,15 +88,27 @@ def test_too_few_examples_give_no_interval(found: Fitted, table: Path, tmp_path:
     assert "unbounded" in report.html()
 
 
-def test_other_verbs_refuse_numbers_in_plain_words(found: Fitted, tmp_path: Path) -> None:
+def test_numbers_go_to_onnx_are_served_and_come_back(found: Fitted, tmp_path: Path) -> None:
     from regraft.model.offered import Offered
     from regraft.verbs.export import export
 
-    bundle = found.model.save(tmp_path / "bars.regraft")
-    with pytest.raises(UsageError, match="export: is for models of classes"):
-        export(bundle, to="onnx", out=tmp_path / "out")
-    with pytest.raises(UsageError, match="this one is for regression"):
-        Offered.open(bundle)
+    proof = export(found.model, tmp_path / "out", examples=found.data, count=6)
+    assert proof["examples"] == proof["same_answers"] == 6
+    assert proof["largest_difference"] <= proof["limit"]
+    assert proof["metric"]["name"] == "mae"
+    assert proof["metric"]["export"] == pytest.approx(proof["metric"]["model"], rel=1e-4)
+    file = Path(found.data.table["path"][0])
+    (own,), (other,) = found.model.predict(file), regraft.predict(tmp_path / "out", file)
+    for one, two in zip(own.values, other.values, strict=True):
+        assert two.value == pytest.approx(one.value, rel=1e-4)
+        assert two.high - two.low == pytest.approx(one.high - one.low)
+    served = Offered.open(tmp_path / "out")
+    answer, broken = served.answer([file.read_bytes(), b"no picture"], 5)
+    assert [one["name"] for one in answer["values"]] == ["height", "dark"]
+    assert answer["values"][0]["value"] == other.values[0].value
+    assert "error" in broken
+    assert not served.ranked
+    assert "2 numbers" in served.card()
 
 
 def test_intervals_hold_as_often_as_asked() -> None:

@@ -13,7 +13,9 @@ import regraft
 from regraft.data.sources import load
 from regraft.errors import BundleError, UsageError
 from regraft.export.bundle import read_bundle, write_bundle
+from regraft.model.offered import Offered
 from regraft.model.vectors import VectorModel
+from regraft.verbs.export import export
 from regraft.verbs.fit import fit_and_report
 from regraft.verbs.fitted import Fitted
 
@@ -130,6 +132,29 @@ def test_a_bundle_gives_the_same_answers(found: Fitted, bundle: Path, table: Pat
 def test_evaluate_equals_what_the_fit_has_measured(found: Fitted, bundle: Path) -> None:
     report = regraft.evaluate(bundle, found.data.held_out, resamples=100)
     assert report.metrics == found.report.metrics
+
+
+def test_an_export_answers_is_evaluated_and_served_alike(
+    found: Fitted, bundle: Path, tmp_path: Path
+) -> None:
+    proof = export(found.model, tmp_path / "out", examples=found.data, count=8)
+    assert proof["examples"] == proof["same_answers"] == 8
+    assert proof["largest_difference"] <= proof["limit"]
+    assert proof["metric"]["name"] == "f1_micro"
+    assert proof["metric"]["export"] == proof["metric"]["model"] > 0.5
+    report = regraft.evaluate(tmp_path / "out", found.data.held_out, resamples=50)
+    for name, one in report.metrics.items():
+        assert one["value"] == pytest.approx(found.report.metrics[name]["value"], abs=1e-3), name
+    data = Path(found.data.table["path"][1]).read_bytes()
+    told = [
+        Offered.open(path).answer([b"no picture", data], 2) for path in (bundle, tmp_path / "out")
+    ]
+    for broken, answer in told:
+        assert "error" in broken
+        assert [one["label"] for one in answer["tags"]] == [
+            n for n, _ in found.model.predict(data)[0].tags
+        ]
+        assert len(answer["top"]) == 2
 
 
 def test_thresholds_can_be_asked_for(found: Fitted, bundle: Path) -> None:

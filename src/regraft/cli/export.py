@@ -38,7 +38,7 @@ def export(
     root: Root = None,
 ) -> Reply:
     """Write a model for another runtime, with proof of parity."""
-    from regraft.verbs.export import LIMIT
+    from regraft.verbs.deployed import LIMIT
     from regraft.verbs.export import export as write
 
     proof = write(
@@ -56,7 +56,7 @@ def export(
     )
     voice.print(
         f"{proof['examples']} examples re-scored from raw bytes in a fresh process: the same "
-        f"answers, probabilities differ by at most {proof['largest_difference']:.1e} "
+        f"answers, what the graph gives differs by at most {proof['largest_difference']:.1e} "
         f"(allowed: {LIMIT:g})",
         "\nwritten",
         pairs((str(path), _what(path.name)) for path in sorted(out.iterdir())),

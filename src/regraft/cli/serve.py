@@ -123,7 +123,9 @@ def _tell(voice: Voice, url: str, service: Any, local: bool) -> None:
     """Once all is ready; flushed, for whoever waits for this line."""
     for name, served in service.models.items():
         about = served.now.about()
-        voice.print(f"{name}: {about['modality']}, {len(about['classes'])} classes, {served.path}")
+        what = f"{about['task']} of {about['modality']}"
+        classes = f", {len(about['classes'])} classes" if about["classes"] else ""
+        voice.print(f"{name}: {what}{classes}, {served.path}")
     voice.print(f"serving on {url}" + (" (the page and the API)" if voice.out.isatty() else ""))
     voice.out.flush()
     if voice.json:

@@ -7,6 +7,7 @@ are spelt so that they are text in Markdown too.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -21,9 +22,87 @@ LIMITS = (
     "harder.",
     "The note “unlike the training data” is a statistical hint, not a safeguard.",
 )
-TAGS: Mapping[str, str] = MappingProxyType(
+CLASSES: Mapping[str, str] = MappingProxyType(
     {name: f"{name}-classification" for name in ("image", "text", "audio")}
 )
+CALIBRATED = "Probabilities are calibrated on held-out scores."
+
+
+@dataclass(frozen=True)
+class Task:
+    """How the card tells of models of a task.
+
+    what     in a sentence, with places for {noun} and {n}
+    named    what the list of its classes is called
+    metrics  of its record that are shown, as far as they were measured
+    answers  how its answers are meant
+    tags     modality → the pipeline tag of the hub
+    covers   what holds as often as the coverage tells, with a place for {share}; empty: nothing
+    """
+
+    what: str
+    named: str
+    metrics: tuple[str, ...]
+    answers: tuple[str, ...]
+    tags: Mapping[str, str]
+    covers: str = ""
+
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        "classification": Task(
+            "A classifier of {noun} into {n} classes, made with Regraft.",
+            "Classes",
+            KEY_METRICS,
+            ("Probabilities are calibrated by temperature scaling on held-out scores.",),
+            CLASSES,
+            "The conformal set holds the right class for at least {share} examples like those "
+            "learned from, over all classes together.",
+        ),
+        "tags": Task(
+            "A model that tells which of {n} tags fit {noun}, any number of them, made with "
+            "Regraft.",
+            "Tags",
+            ("map_macro", "f1_macro", "f1_micro", "subset_accuracy", "hamming_loss"),
+            (CALIBRATED, "A tag is answered from a probability of its own on."),
+            CLASSES,
+        ),
+        "regression": Task(
+            "A model that tells {n} numbers for {noun}, made with Regraft.",
+            "Numbers",
+            ("mae", "rmse", "r2"),
+            ("Numbers are in the units of what was learned from.",),
+            MappingProxyType({}),
+            "The interval beside a number is conformal: it holds the truth for at least {share} "
+            "examples like those learned from.",
+        ),
+        "detection": Task(
+            "A detector of {n} kinds of objects in {noun}, made with Regraft.",
+            "Objects",
+            ("map", "map50", "map75", "ar100"),
+            (
+                "A box is taken for an object from a score of its class on.",
+                "Boxes are left, top, right, bottom in pixels of the upright picture.",
+            ),
+            MappingProxyType({"image": "object-detection"}),
+        ),
+        "transcription": Task(
+            "A transcriber: it writes down what is said in {noun}, made with Regraft.",
+            "",
+            ("wer", "cer"),
+            (
+                "Text is in lower case and without punctuation.",
+                "The confidence is the mean probability of the characters, and not calibrated.",
+            ),
+            MappingProxyType({"audio": "automatic-speech-recognition"}),
+        ),
+    }
+)
+USUAL = TASKS["classification"]
+
+
+def _task(about: Mapping[str, Any]) -> Task:
+    return TASKS.get(str(about.get("task")), USUAL)
 
 
 def model_card(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
@@ -38,12 +117,13 @@ def model_card(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 
 def card_text(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """The card without its metadata block."""
+    task = _task(about)
     parts = [
         f"# {plain(about['name'])}",
-        f"A classifier of {_noun(about)} into {len(about['classes'])} classes, made with Regraft.",
+        task.what.format(noun=_noun(about), n=len(about["classes"])),
         *([f"**{plain(about['notice'])}**"] if about.get("notice") else []),
-        *_section("Classes", _classes(about["classes"])),
-        *_section("How good it is", _metrics(record)),
+        *_section(task.named, _classes(about["classes"])),
+        *_section("How good it is", _metrics(task, record)),
         *_section("Data", _data(record)),
         *_section("Networks and licences", _networks(about["networks"])),
         *_section("How its answers are meant", _answers(about)),
@@ -70,7 +150,7 @@ def _noun(about: Mapping[str, Any]) -> str:
 
 def _classes(classes: Sequence[str]) -> list[str]:
     more = f" … and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
-    return [", ".join(plain(name) for name in classes[:SHOWN]) + more]
+    return [", ".join(plain(name) for name in classes[:SHOWN]) + more] if classes else []
 
 
 def measured(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,9 +165,9 @@ def measured(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"metrics": {"accuracy": kept[-1]["score"]}} if kept else {}
 
 
-def _metrics(record: Mapping[str, Any]) -> list[str]:
+def _metrics(task: Task, record: Mapping[str, Any]) -> list[str]:
     found = measured(record)
-    rows = [row for name in KEY_METRICS if (row := _metric(name, found))]
+    rows = [row for name in task.metrics if (row := _metric(name, found))]
     if not rows:
         return []
     on = f" on {found['n']} examples" if isinstance(found.get("n"), int) else ""
@@ -139,12 +219,10 @@ def _networks(networks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _answers(about: Mapping[str, Any]) -> list[str]:
-    lines = ["- Probabilities are calibrated by temperature scaling on held-out scores."]
-    if (coverage := about.get("coverage")) is not None:
-        lines.append(
-            f"- The conformal set holds the right class for at least {100 * coverage:.0f} of 100 "
-            "examples like those learned from, over all classes together."
-        )
+    task = _task(about)
+    lines = [f"- {line}" for line in task.answers]
+    if task.covers and (coverage := about.get("coverage")) is not None:
+        lines.append(f"- {task.covers.format(share=f'{100 * coverage:.0f} of 100')}")
     if point := about.get("operating"):
         lines.append(
             f"- The answer is {plain(point['positive'])} from a probability of "
@@ -169,7 +247,7 @@ def _again(record: Mapping[str, Any]) -> list[str]:
 def _metadata(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    tag = TAGS.get(about["modality"])
+    tag = _task(about).tags.get(about["modality"])
     name, data = str(about["name"]), str(record.get("name") or "own data")
     found = measured(record).get("metrics", {})
     results = [
@@ -180,7 +258,7 @@ def _metadata(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
             metric_type=metric,
             metric_value=round(float(found[metric]["value"]), 4),
         )
-        for metric in KEY_METRICS
+        for metric in _task(about).metrics
         if _metric(metric, {"metrics": found})
     ]
     card = ModelCardData(

@@ -43,36 +43,86 @@ def inputs(file: str) -> list[Any]:
     return found
 
 
-def by_onnx(given: list[Any]) -> Any:
+def by_onnx(given: list[Any]) -> list[Any]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(HERE / "graph.onnx")
     names = [one.name for one in session.get_inputs()]
-    return session.run(["probabilities"], dict(zip(names, given, strict=True)))[0]
+    return list(session.run(None, dict(zip(names, given, strict=True))))
 
 
-def by_openvino(given: list[Any]) -> Any:
+def by_openvino(given: list[Any]) -> list[Any]:
     import openvino
 
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(HERE / "graph.xml", "CPU", settings)
-    return compiled(given)["probabilities"]
+    return list(compiled(given).values())
 
 
-def by_torch(given: list[Any]) -> Any:
+def by_torch(given: list[Any]) -> list[Any]:
     import torch
 
     program = torch.export.load(HERE / "graph.pt2").module()
     with torch.inference_mode():
-        return program(*map(torch.tensor, given))[0].numpy()
+        return [one.numpy() for one in program(*map(torch.tensor, given))]
+
+
+# What the outputs of one example say, by the task ------------------------------------------------
+
+
+def classes(probabilities: Any, *others: Any) -> str:
+    best = int(probabilities.argmax())
+    return f"{TOLD['classes'][best]}\t{probabilities[best]:.4f}"
+
+
+def tags(values: Any, *others: Any) -> str:
+    rows = zip(TOLD["classes"], values, TOLD["cuts"], strict=True)
+    return "\t".join(f"{name}\t{p:.4f}" for name, p, cut in rows if p >= cut)
+
+
+def values(values: Any, *others: Any) -> str:
+    return "\t".join(f"{name}\t{v:g}" for name, v in zip(TOLD["classes"], values, strict=True))
+
+
+def objects(scores: Any, boxes: Any) -> str:
+    """In pixels of the input; of overlapping boxes of a class the surest."""
+    found: list[tuple[float, int, Any]] = []
+    sure = np.argwhere(scores >= np.array(TOLD["thresholds"]))
+    for place, label in sorted(sure.tolist(), key=lambda one: -scores[one[0], one[1]]):
+        if all(label != k or overlap(boxes[place], b) <= 0.5 for _, k, b in found):
+            found.append((float(scores[place, label]), label, boxes[place]))
+    return "\t".join(
+        f"{TOLD['classes'][label]}\t{score:.4f}\t{','.join(f'{x:.1f}' for x in box)}"
+        for score, label, box in found
+    )
+
+
+def overlap(a: Any, b: Any) -> float:
+    inner = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
+    return float(inner / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - inner))
+
+
+def words(probabilities: Any) -> str:
+    """Repetitions are one character, number 0 is none; of the first seconds of a recording."""
+    path = probabilities.argmax(1)
+    firsts = path[np.append(True, path[1:] != path[:-1])]
+    return "".join(TOLD["characters"][k - 1] for k in firsts if k)
+
+
+RUN = {"onnx": by_onnx, "openvino": by_openvino, "torch": by_torch}
+SAYS: dict[str, Any] = {
+    "classification": classes,
+    "tags": tags,
+    "regression": values,
+    "detection": objects,
+    "transcription": words,
+}
 
 
 def main() -> None:
-    run = {"onnx": by_onnx, "openvino": by_openvino, "torch": by_torch}[TOLD["to"]]
     for file in sys.argv[1:]:
-        probabilities = run(inputs(file))[0]
-        best = int(probabilities.argmax())
-        print(f"{file}\t{TOLD['classes'][best]}\t{probabilities[best]:.4f}")
+        outputs = [one[0] for one in RUN[TOLD["to"]](inputs(file))]
+        print(f"{file}\t{SAYS[TOLD['task']](*outputs)}")
 
 
 if __name__ == "__main__":

@@ -20,23 +20,24 @@ Arrays = Sequence[npt.NDArray[Any]]
 Run = Callable[[Arrays], list[npt.NDArray[np.float32]]]  # inputs → outputs; from several threads
 
 MOST_EXAMPLES = 4096  # at once
-OUTPUTS = ("probabilities", "scores", "novelty")  # as `graph.Deployed` gives them
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What is to be written.
 
-    module   `graph.Deployed`, in evaluation mode
+    module   such as `graph.Deployed`, in evaluation mode
     samples  an input each, for tracing
     names    of the inputs
     varying  for each input its axes whose length varies, 0 being the examples
+    outputs  names of what the module gives, in its order
     """
 
     module: "nn.Module"
     samples: Sequence["Tensor"]
     names: Sequence[str]
     varying: Sequence[Sequence[int]]
+    outputs: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,13 @@ def _write_onnx(wanted: Wanted, file: Path) -> None:
         if some
     }
     if any(0 in some for some in wanted.varying):
-        axes |= {name: {0: "examples"} for name in OUTPUTS}
+        axes |= {name: {0: "examples"} for name in wanted.outputs}
     torch.onnx.export(
         wanted.module,
         tuple(wanted.samples),
         file,
         input_names=list(wanted.names),
-        output_names=list(OUTPUTS),
+        output_names=list(wanted.outputs),
         dynamic_axes=axes or None,
         opset_version=17,
         dynamo=False,
@@ -112,9 +113,10 @@ def _open_onnx(file: Path) -> Run:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
+    outputs = [one.name for one in session.get_outputs()]
 
     def run(inputs: Arrays) -> list[npt.NDArray[np.float32]]:
-        found: list[Any] = session.run(list(OUTPUTS), dict(zip(names, inputs, strict=True)))
+        found: list[Any] = session.run(outputs, dict(zip(names, inputs, strict=True)))
         return found
 
     return run
@@ -136,7 +138,7 @@ def _write_openvino(wanted: Wanted, file: Path) -> None:
         port.get_tensor().set_names({name})
         shapes[port] = [-1 if i in varying else n for i, n in enumerate(sample.shape)]
     model.reshape(shapes)
-    for port, name in zip(model.outputs, OUTPUTS, strict=True):
+    for port, name in zip(model.outputs, wanted.outputs, strict=True):
         port.get_tensor().set_names({name})
     openvino.save_model(model, file, compress_to_fp16=False)
 
@@ -155,7 +157,7 @@ def _open_openvino(file: Path) -> Run:
         if request is None:
             request = local.request = compiled.create_infer_request()
         found = request.infer(list(inputs), share_inputs=True)
-        return [found[name].copy() for name in OUTPUTS]
+        return [found[i].copy() for i in range(len(compiled.outputs))]
 
     return run
 

@@ -1,4 +1,4 @@
-"""A whole model as one PyTorch module: networks, head and temperature → calibrated probabilities.
+"""A whole model as one PyTorch module: networks, head and calibration → what is answered.
 
 Exporters write this module; everything in it is single precision, as the formats want it. What
 stands before it (decoding, resizing, cutting into tokens) is told by the input specs beside it.
@@ -14,21 +14,20 @@ from torch import Tensor, nn
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
-OUTPUTS = ("probabilities", "scores", "novelty")
 TINY = 1e-12
 
 
 class Deployed(nn.Module):
-    """One input for each view of each network, (n, ...) → the OUTPUTS:
+    """One input for each view of each network, (n, ...) → what `told` gives, and
 
-    probabilities  (n, c) calibrated
-    scores         (n, c) of the head, from which the conformal sets are made
-    novelty        (n,) how unlike the training data
+    novelty  (n,) how unlike the training data
 
     networks  (n, ...) → (n, d) features each
     views     how many inputs each network has; its features are their mean
     head, novelty  arrays under the names that a bundle has for them
     """
+
+    OUTPUTS: tuple[str, ...] = ("novelty",)
 
     def __init__(
         self,
@@ -36,17 +35,20 @@ class Deployed(nn.Module):
         views: Sequence[int],
         head: Tensors,
         novelty: Tensors,
-        temperature: float,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.networks, self.views = nn.ModuleList(networks), tuple(views)
         self.head, self.novelty = Linear(head, temperature), Novelty(head, novelty)
         self.kernels = nn.ModuleList(Kernel(part) for part in _kernels(head))
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         features = self.features(*inputs)
-        scores = self.scores(features)
-        return (scores / self.head.temperature).softmax(1), scores, self.novelty(features)
+        return (*self.told(self.scores(features)), self.novelty(features))
+
+    def told(self, scores: Tensor) -> tuple[Tensor, ...]:
+        """What is told of scores (n, c)."""
+        raise NotImplementedError
 
     def features(self, *inputs: Tensor) -> Tensor:
         """(n, d): those of all networks side by side."""
@@ -63,6 +65,33 @@ class Deployed(nn.Module):
         for kernel in self.kernels:
             scores = scores + kernel(features)
         return scores
+
+
+class Classes(Deployed):
+    """probabilities (n, c), calibrated; scores (n, c) that the conformal sets are made from."""
+
+    OUTPUTS = ("probabilities", "scores", "novelty")
+
+    def told(self, scores: Tensor) -> tuple[Tensor, ...]:
+        return (scores / self.head.temperature).softmax(1), scores
+
+
+class Tags(Deployed):
+    """values (n, k): calibrated probabilities of tags."""
+
+    OUTPUTS = ("values", "novelty")
+
+    def told(self, scores: Tensor) -> tuple[Tensor, ...]:
+        return (scores.sigmoid(),)
+
+
+class Numbers(Deployed):
+    """values (n, k): numbers in their units."""
+
+    OUTPUTS = ("values", "novelty")
+
+    def told(self, scores: Tensor) -> tuple[Tensor, ...]:
+        return (scores,)
 
 
 class Linear(nn.Module):

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class DetectionModel:
     record: dict[str, Any]
     modality: str = "image"
     task: str = "detection"
+    _turn: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     @property
     def networks(self) -> list[dict[str, Any]]:
@@ -108,22 +110,26 @@ class DetectionModel:
     def _found(
         self, pixels: Sequence[npt.NDArray[np.uint8]], sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        import torch
-
-        from regraft.tasks.detection.decoding import found_in
         from regraft.tasks.detection.frames import frame
 
         if not pixels:
             return []
-        shape = self.spec.rectangle
-        anchors, per_map = self.network.placed(*shape), self.network.per_map(*shape)
-        with torch.inference_mode():
-            outputs = self.network(torch.from_numpy(np.stack(pixels)))
-            inner = [found_in(output, anchors, per_map, shape) for output in outputs]
         return [
             Detections(frame(size, self.spec).outwards(i.boxes, size), i.scores, i.labels)
-            for i, size in zip(inner, sizes, strict=True)
+            for i, size in zip(self.inner(pixels), sizes, strict=True)
         ]
+
+    def inner(self, pixels: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
+        """What is in pictures of the input's size, in its pixels."""
+        import torch
+
+        from regraft.tasks.detection.decoding import found_in
+
+        shape = self.spec.rectangle
+        anchors, per_map = self.network.placed(*shape), self.network.per_map(*shape)
+        with self._turn, torch.inference_mode():  # its backbone keeps maps while it runs
+            outputs = self.network(torch.from_numpy(np.stack(pixels)))
+            return [found_in(output, anchors, per_map, shape) for output in outputs]
 
     def predict(self, source: Any, **settings: Any) -> Any:
         """Objects in a file, a folder, a glob or a list of files; see `regraft.predict`."""

@@ -1,19 +1,22 @@
 """A folder that `regraft export` wrote, as a model that answers: for predict, evaluate, serve.
 
     export.json           what it is: classes, inputs, calibration, size and SHA-256 of the files
-    graph.*               networks, head and temperature as one graph
+    graph.*               networks, head and calibration as one graph
     tokenizer-N.json      vocabulary of a network of texts
     record.json           provenance, as in a bundle
     proof.json, README.md, example.py   parity, the model card, how to run it elsewhere
 
 Every example takes the path of a bundle up to the graph: the same decoder, InputSpec, vocabulary.
+What is after the graph is its task's own: a row of KINDS.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,25 +24,19 @@ import numpy.typing as npt
 
 from regraft.backbones.cache import file_hash
 from regraft.backbones.catalog import CatalogRow, Weights, row_from
-from regraft.backbones.features import Pass
 from regraft.backbones.readers import Read, reader
-from regraft.backbones.reading import file_bytes, hash_files, in_parallel
-from regraft.backbones.store import Store, Verdict
 from regraft.data.paths import inside
 from regraft.errors import BundleError, RegraftError, Unreadable
-from regraft.evaluation.calibration import conformal_sets
-from regraft.evaluation.operating import OperatingPoint
 from regraft.export.archive import read_file
 from regraft.export.at_hand import TOLD
 from regraft.export.formats import Run, export_format
 from regraft.modalities import modality
 from regraft.modalities.spec import InputSpec
 from regraft.model.carried import ToldNetwork, refusals
-from regraft.model.encoded import Features, prepared_views
-from regraft.model.model import Answers, Model, told_network
-from regraft.model.packing import TASKS, wrong_point, wrong_record
+from regraft.model.encoded import prepared_views
+from regraft.model.model import told_network
+from regraft.model.packing import wrong_record
 from regraft.model.plain import misfits
-from regraft.progress import Progress, Quiet
 
 RECORD = "record.json"
 FORMAT, VERSION = "regraft-export", 1
@@ -49,11 +46,10 @@ AGAIN = "write it again with `regraft export`"
 
 @dataclass(frozen=True)
 class ToldExport:
-    """What export.json says.
+    """What export.json says of every export; its task says more.
 
     to         name of the format
     batch      examples that the graph reads at once; 0: any number
-    novelty    above it an example is called unlike the training data; None: never
     networks   as in a bundle; their specs tell the inputs, one for each view
     files      name → SHA-256
     """
@@ -64,14 +60,9 @@ class ToldExport:
     to: str
     task: str
     modality: str
-    classes: tuple[str, ...]
-    temperature: float
-    threshold: float | None
-    novelty: float | None
     batch: int
     networks: tuple[ToldNetwork, ...]
     files: Mapping[str, Any]
-    operating: OperatingPoint | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,6 @@ class Graph:
     reads: tuple[Read, ...]
     rows: tuple[CatalogRow, ...]
     to: str
-    novelty: float
 
     def inputs(self, kind: str, data: bytes) -> list[npt.NDArray[Any]]:
         """The inputs (1, ...) of one encoded example. Raises Unreadable."""
@@ -96,103 +86,78 @@ class Graph:
             found += [read(view)[None] for view in views]
         return found
 
-
-@dataclass(frozen=True, eq=False)
-class Exported(Model):
-    """A model whose networks and head are one graph; what it calls features are its outputs."""
-
-    graph: Graph | None = None
-    version: str = ""
-
-    def encoded(self, examples: Sequence[bytes]) -> Features:
-        """(m, 2 c + 1): probabilities, scores and novelty of what can be read; and the errors."""
-        errors: dict[int, str] = {}
-        rows = []
-        for i, data in enumerate(examples):
-            try:
-                rows.append(self._row(data))
-            except Unreadable as error:
-                errors[i] = error.reason
-        nothing = np.zeros((0, 2 * len(self.classes) + 1), np.float32)
-        return np.stack(rows) if rows else nothing, errors
-
-    def _row(self, data: bytes) -> npt.NDArray[np.float32]:
-        assert self.graph is not None
-        outputs = self.graph.run(self.graph.inputs(self.modality, data))
+    def row(self, kind: str, data: bytes) -> npt.NDArray[np.float32]:
+        """All outputs for one encoded example, side by side. Raises Unreadable."""
+        outputs = self.run(self.inputs(kind, data))
         return np.concatenate([np.ravel(one[:1]) for one in outputs]).astype(np.float32)
-
-    def features(
-        self,
-        files: Sequence[str | Path],
-        *,
-        store: Store | None = None,
-        progress: Progress | None = None,
-    ) -> Pass:
-        """Outputs for files; the store is of no use here."""
-        told = progress or Quiet()
-        shas, width = hash_files(files, told), 2 * len(self.classes) + 1
-        out, looks = np.zeros((len(files), width), np.float32), []
-        jobs = [(Path(file), sha) for file, sha in zip(files, shas, strict=True)]
-        with told.stage("answers of the exported model", len(files)) as advance:
-            for i, (row, look) in enumerate(in_parallel(self._seen, jobs)):
-                looks.append(look)
-                if row is not None:
-                    out[i] = row
-                advance(1)
-        names = tuple(sha if isinstance(sha, str) else "" for sha in shas)
-        return Pass(names, tuple(looks), out, (width,))
-
-    def _seen(self, jobs: Sequence[tuple[Path, str | Verdict]]) -> list[tuple[Any, Any]]:
-        return [self._of_file(path, sha) for path, sha in jobs]
-
-    def _of_file(self, path: Path, sha: str | Verdict) -> tuple[Any, Any]:
-        data = file_bytes(path, sha) if isinstance(sha, str) else sha
-        if isinstance(data, Verdict):
-            return None, data
-        try:
-            return self._row(data), modality(self.modality).decode(data, str(path)).facts
-        except Unreadable as error:
-            return None, Verdict(error.kind, error.reason)
 
     @property
     def networks(self) -> list[dict[str, Any]]:
         """See `Model.networks`."""
-        graph = self.graph
-        assert graph is not None
-        return [
-            told_network(row, spec, graph.to)
-            for row, spec in zip(graph.rows, graph.specs, strict=True)
-        ]
+        pairs = zip(self.rows, self.specs, strict=True)
+        return [told_network(row, spec, self.to) for row, spec in pairs]
 
-    def answer(self, features: npt.NDArray[np.floating]) -> Answers:
-        """Answers from outputs (n, 2 c + 1)."""
-        assert self.graph is not None
-        count, outputs = len(self.classes), np.asarray(features, np.float64)
-        scores, novelty = outputs[:, count:-1], outputs[:, -1]
-        probabilities, point = outputs[:, :count], self.operating
-        return Answers(
-            scores,
-            probabilities,
-            probabilities.argmax(1) if point is None else point.decide(probabilities, self.classes),
-            conformal_sets(scores, self.threshold),
-            novelty > self.graph.novelty,
-        )
+
+class OnGraph:
+    """What exported models have in common: they are opened, and stay as they are."""
+
+    graph: Graph | None
+    version: str
+
+    @property
+    def networks(self) -> list[dict[str, Any]]:
+        """See `Model.networks`."""
+        return opened_graph(self.graph).networks
 
     def save(self, path: str | Path) -> Path:
         """Raises BundleError: a graph does not become a bundle again."""
         raise BundleError("an exported model cannot be saved as a bundle; keep the bundle")
 
 
-def load_exported(folder: Path, trusted: str | None = None) -> Exported:
-    """Read an export. Raises BundleError, MissingExtra.
+def opened_graph(graph: Graph | None) -> Graph:
+    """A graph, which every exported model has."""
+    assert graph is not None
+    return graph
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How exports of a task are read.
+
+    told   what their export.json says: a `ToldExport` with more fields
+    wrong  what of it cannot be used, once its fields are of the right types
+    made   (document, fields that all exported models have) → the model
+    """
+
+    told: type[ToldExport]
+    wrong: Callable[[Mapping[str, Any]], Iterator[str]]
+    made: Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+
+
+# Task → where its `Kind` stands; imported when one is opened.
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "classification": "regraft.model.exported_classes",
+        "tags": "regraft.model.exported_vectors",
+        "regression": "regraft.model.exported_vectors",
+        "detection": "regraft.model.exported_boxes",
+        "transcription": "regraft.model.exported_speech",
+    }
+)
+
+
+def load_exported(folder: Path, trusted: str | None = None) -> Any:
+    """Read an export: the model of its task. Raises BundleError, MissingExtra.
 
     trusted  SHA-256 of the graph, where it was written a moment ago by this program: only then a
              format is opened whose runtime could run code that is in a file
     """
     told = _document(folder, TOLD)
-    _refuse(folder, list(misfits(ToldExport, told, f"{TOLD}: ")))
+    task = _kind(folder, told)
+    _refuse(folder, list(misfits(task.told, told, f"{TOLD}: ")))
     record = _document(folder, RECORD)
-    _refuse(folder, [*_wrong(told), *wrong_record(record), *_wrong_files(folder, told)])
+    wrong = [*_wrong(told), *task.wrong(told), *wrong_record(record), *_wrong_files(folder, told)]
+    _refuse(folder, wrong)
     kind = export_format(told["to"])
     if not kind.safe and trusted != told["files"][kind.file]:
         raise BundleError(
@@ -208,28 +173,24 @@ def load_exported(folder: Path, trusted: str | None = None) -> Exported:
         raise BundleError(
             f"{folder}: {kind.file} cannot be opened: {reason:.200}; {AGAIN}"
         ) from error
-    return Exported(
-        classes=tuple(told["classes"]),
-        extractors=(),
-        head=None,  # type: ignore[arg-type]
-        temperature=float(told["temperature"]),
-        threshold=np.inf if told["threshold"] is None else float(told["threshold"]),
-        novelty=None,  # type: ignore[arg-type]
-        record=record,
-        modality=told["modality"],
-        task=told["task"],
-        operating=OperatingPoint(**told["operating"]) if told.get("operating") else None,
-        graph=graph,
-        version=hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12],
-    )
+    version = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    shared = {"modality": told["modality"], "task": told["task"], "record": record}
+    return task.made(told, {**shared, "graph": graph, "version": version})
+
+
+def _kind(folder: Path, told: Any) -> Kind:
+    task = told.get("task") if isinstance(told, dict) else None
+    if task not in KINDS:
+        _refuse(folder, [f"task: {task!r:.60} is not one of {', '.join(KINDS)}"])
+    kind: Kind = import_module(KINDS[str(task)]).KIND
+    return kind
 
 
 def _opened(folder: Path, told: Mapping[str, Any], run: Run) -> Graph:
     rows = [_row(folder, i, one) for i, one in enumerate(told["networks"])]
     specs = [InputSpec.from_dict(one["spec"]) for one in told["networks"]]
     reads = [reader(spec).open(row, spec) for row, spec in zip(rows, specs, strict=True)]
-    novelty = np.inf if told["novelty"] is None else float(told["novelty"])
-    return Graph(run, tuple(specs), tuple(reads), tuple(rows), told["to"], novelty)
+    return Graph(run, tuple(specs), tuple(reads), tuple(rows), told["to"])
 
 
 def _row(folder: Path, number: int, told: Mapping[str, Any]) -> CatalogRow:
@@ -262,16 +223,17 @@ def _refuse(folder: Path, mistakes: Sequence[str]) -> None:
 def _wrong(told: Mapping[str, Any]) -> Iterator[str]:
     if (told["format"], told["version"]) != (FORMAT, VERSION):
         yield f"format {told['format']!r:.40} {told['version']}: this Regraft reads {VERSION}"
-    if told["task"] not in TASKS:
-        yield f"task: {told['task']!r:.60} is not one of {', '.join(TASKS)}"
-    if len(told["classes"]) < 2 or len(set(told["classes"])) < len(told["classes"]):
-        yield "classes: expected two names or more, each once"
     if not told["networks"]:
         yield "networks: there is none"
-    yield from wrong_point(told)
     kind = modality(told["modality"])
     for i, network in enumerate(told["networks"]):
         yield from (f"networks[{i}].{r}" for r in refusals(network, kind.views, kind.inputs))
+
+
+def wrong_classes(classes: Sequence[str], least: int = 1) -> Iterator[str]:
+    """What keeps names from being those of classes."""
+    if len(classes) < least or len(set(classes)) < len(classes) or "" in classes:
+        yield f"classes: expected {least} name{'s' * (least > 1)} or more, each once"
 
 
 def _wrong_files(folder: Path, told: Mapping[str, Any]) -> Iterator[str]:

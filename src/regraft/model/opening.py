@@ -34,9 +34,12 @@ def opened(model: Any) -> Any:
         from regraft.model.exported import load_exported
 
         return load_exported(path)
-    bundle = read_bundle(path)
-    task = task_of(bundle)
-    module, name = MODELS.get(task or USUAL, MODELS[USUAL])
+    return model_in(read_bundle(path))
+
+
+def model_in(bundle: Bundle) -> Any:
+    """The model of its task. Raises BundleError."""
+    module, name = MODELS.get(task_of(bundle) or USUAL, MODELS[USUAL])
     return getattr(import_module(module), name).of(bundle)
 
 

@@ -259,10 +259,11 @@ def _answers(
         if i in errors:
             yield Prediction(shown, error=errors[i])
         else:
-            yield _prediction(model, shown, answers, i, top)
+            yield told_prediction(model, shown, answers, i, top)
 
 
-def _prediction(model: Model, name: str, answers: Answers, i: int, top: int) -> Prediction:
+def told_prediction(model: Model, name: str, answers: Answers, i: int, top: int) -> Prediction:
+    """The answer for the example of that number."""
     p, classes = answers.probabilities[i], model.classes
     order, answer = np.argsort(-p, kind="stable"), answers.decided[i]
     return Prediction(

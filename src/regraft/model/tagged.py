@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -131,14 +131,14 @@ def tags_in_turn(model: VectorModel, source: Any, **settings: Any) -> Iterator[A
     least = settings.get("least")
     if least is not None and not 0 <= least <= 1:
         raise UsageError(f"least: expected a probability from 0 to 1, got {least!r}")
-    yield from in_turn(model, source, _tagged, Tagged, **settings)
+    yield from in_turn(model, source, told_tags, Tagged, **settings)
 
 
 def numbers_in_turn(model: VectorModel, source: Any, **settings: Any) -> Iterator[Any]:
     """Numbers for examples, with bounded memory; see `in_turn`."""
     if settings.get("least") is not None:
         raise UsageError("least: is for boxes and tags; the model tells numbers")
-    yield from in_turn(model, source, _valued, Valued, **settings)
+    yield from in_turn(model, source, told_values, Valued, **settings)
 
 
 def in_turn(
@@ -178,6 +178,31 @@ def in_turn(
                 yield told(model, shown, answers, i, top, least)
 
 
+def tags_encoded(model: VectorModel, examples: Sequence[bytes], top: int) -> list[Tagged]:
+    """Tags of encoded examples in memory; the same as of each alone."""
+    return _encoded(model, examples, told_tags, Tagged, top)
+
+
+def numbers_encoded(model: VectorModel, examples: Sequence[bytes], top: int) -> list[Valued]:
+    """Numbers for encoded examples in memory; the same as for each alone."""
+    return _encoded(model, examples, told_values, Valued, top)
+
+
+def _encoded(
+    model: VectorModel, examples: Sequence[bytes], told: Any, lost: Any, top: int
+) -> list[Any]:
+    features, errors = model.encoded(examples)
+    if len(errors) == len(examples):
+        return [lost(MEMORY, error=errors[i]) for i in range(len(examples))]
+    answers, places = model.answer(features), iter(range(len(features)))
+    return [
+        lost(MEMORY, error=errors[i])
+        if i in errors
+        else told(model, MEMORY, answers, next(places), top, None)
+        for i in range(len(examples))
+    ]
+
+
 def _in_memory(
     model: VectorModel, source: Any, told: Any, lost: Any, top: int, least: float | None
 ) -> Any:
@@ -193,9 +218,10 @@ def _in_memory(
     return told(model, MEMORY, model.answer(features), 0, top, least)
 
 
-def _tagged(
+def told_tags(
     model: VectorModel, name: str, answers: VectorAnswers, i: int, top: int, least: float | None
 ) -> Tagged:
+    """The answer for the example of that number; see `in_turn`."""
     p = answers.values[i]
     cuts = model.cuts if least is None else np.full(len(p), least)
     order = np.argsort(-p, kind="stable")
@@ -204,9 +230,10 @@ def _tagged(
     return Tagged(name, said, tuple(every[:top]), bool(answers.unlike[i]))
 
 
-def _valued(
+def told_values(
     model: VectorModel, name: str, answers: VectorAnswers, i: int, top: int, least: float | None
 ) -> Valued:
+    """The answer for the example of that number; see `in_turn`."""
     numbers = zip(model.classes, map(float, answers.values[i]), map(float, model.cuts), strict=True)
     values = tuple(
         Value(n, v, *((v - cut, v + cut) if np.isfinite(cut) else ())) for n, v, cut in numbers

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class TranscriptionModel:
     record: dict[str, Any]
     modality: str = "audio"
     task: str = "transcription"
+    _turn: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -75,7 +77,7 @@ class TranscriptionModel:
         return self.extractor.spec
 
     @cached_property
-    def _network(self) -> Any:
+    def network(self) -> Any:
         """Network and head as one module."""
         import torch
 
@@ -115,12 +117,19 @@ class TranscriptionModel:
 
     def _scores(self, samples: Samples) -> npt.NDArray[np.float32]:
         """(moments, c) logarithms of probabilities."""
+        prepared = np.frombuffer(np.ascontiguousarray(samples, "<f4").tobytes(), np.uint8)
+        return self.log_probabilities(np.ascontiguousarray(self.read(prepared)))
+
+    def read(self, prepared: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """What the network hears of samples."""
+        return self.extractor.read(prepared)
+
+    def log_probabilities(self, heard: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """(moments, c) of what is heard."""
         import torch
 
-        prepared = np.frombuffer(np.ascontiguousarray(samples, "<f4").tobytes(), np.uint8)
-        heard = torch.from_numpy(np.ascontiguousarray(self.extractor.read(prepared)))[None]
-        with torch.inference_mode():
-            found = self._network(heard)[0].float().log_softmax(1)
+        with self._turn, torch.inference_mode():  # its backbone keeps features while it runs
+            found = self.network(torch.from_numpy(heard)[None])[0].float().log_softmax(1)
         return np.asarray(found.numpy())
 
     def predict(self, source: Any, **settings: Any) -> Any:

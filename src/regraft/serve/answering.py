@@ -27,6 +27,7 @@ class Answering(Protocol):
     version   of its content: changes with it
     modality  what it reads: a key of the registry
     sayable   whether an example can be given by what it says
+    ranked    whether an answer lists the most probable classes in `top`
     together  examples that are best answered in one call
     """
 
@@ -38,6 +39,8 @@ class Answering(Protocol):
     def modality(self) -> str: ...
     @property
     def sayable(self) -> bool: ...
+    @property
+    def ranked(self) -> bool: ...
     @property
     def together(self) -> int: ...
 

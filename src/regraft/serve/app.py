@@ -21,7 +21,7 @@ from regraft.serve.answering import Answer, Answering, Models, Served
 from regraft.serve.explaining import losses
 from regraft.serve.figures import Figures
 from regraft.serve.guards import OPEN, Guards, failure
-from regraft.serve.reading import MOST_TOP, Asked, Refused, asked_of, body_of, types_of
+from regraft.serve.reading import MOST_TOP, OF_ONE, Asked, Refused, asked_of, body_of, types_of
 from regraft.serve.waiting import Overloaded, Queue
 
 HELD = 8  # bodies of the largest size that may be in memory at once
@@ -157,13 +157,14 @@ async def _explain(request: Request) -> Response:
     service.queue.room()
     with service.holding() as hold:
         body = await _in_time(request, service.limits, hold)
-        asked = await asyncio.to_thread(asked_of, request, body, service.models, 1)
+        read = (request, body, service.models, 1, ("model",), OF_ONE)
+        asked = await asyncio.to_thread(asked_of, *read)
         try:
             parts = await asyncio.to_thread(asked.served.now.parts, asked.examples[0])
         except Unreadable as error:
             raise Refused(422, "unreadable", error.reason) from None
         if not parts:
-            reason = f"{asked.served.now.modality}: examples of this kind have no parts to hide"
+            reason = f"{asked.served.name}: its answers are not explained by parts of the example"
             raise Refused(422, "parts", reason)
         hold(sum(len(part.data) for part in parts))
         examples = [part.data for part in parts]
@@ -201,8 +202,8 @@ async def _unless_left(request: Request, work: Any) -> Any:
 def _shown(asked: Asked, answer: Answer, now: Answering) -> dict[str, Any]:
     if answer.get("error"):
         return {"error": {"kind": "unreadable", "messages": [answer["error"]]}}
-    out = {**answer, "top": answer["top"][: asked.top]}
-    return {**out, "model": asked.served.name, "version": now.version}
+    top = {"top": answer["top"][: asked.top]} if asked.served.now.ranked else {}
+    return {**answer, **top, "model": asked.served.name, "version": now.version}
 
 
 # --- what is told of the models ------------------------------------------------------------------
@@ -211,7 +212,12 @@ def _shown(asked: Asked, answer: Answer, now: Answering) -> dict[str, Any]:
 def _about(served: Served) -> dict[str, Any]:
     now = served.now
     told = {"name": served.name, "version": now.version, "modality": now.modality}
-    more = {"sayable": now.sayable, "reloads": served.reloads, "trouble": served.trouble}
+    more = {
+        "sayable": now.sayable,
+        "ranked": now.ranked,
+        "reloads": served.reloads,
+        "trouble": served.trouble,
+    }
     return {**told, **now.about(), "accepts": list(types_of(now)), **more}
 
 

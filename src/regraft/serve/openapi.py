@@ -5,7 +5,7 @@ from typing import Any
 
 from regraft import __version__
 from regraft.serve.answering import Models
-from regraft.serve.reading import ANYTHING, FIELDS, JSON, MOST_TOP, TOP, types_of
+from regraft.serve.reading import ANYTHING, FIELDS, JSON, MOST_TOP, OF_ONE, TOP, types_of
 
 Schema = dict[str, Any]
 
@@ -48,23 +48,84 @@ RANKED: Schema = {
     "required": ["label", "probability"],
     "properties": {"label": TEXT, "probability": SHARE},
 }
-ANSWER: Schema = {
-    "type": "object",
-    "required": ["label", "probability", "top", "set", "note", "model", "version"],
-    "properties": {
-        "label": {"type": "string", "description": "The most probable class."},
-        "probability": {**SHARE, "description": "Of that class, calibrated."},
-        "top": {"type": "array", "items": {"$ref": "#/components/schemas/Ranked"}},
-        "set": {
+NOTE: Schema = {"type": ["string", "null"], "description": "Such as: unlike the training data."}
+BY: dict[str, Schema] = {
+    "model": TEXT,
+    "version": {"type": "string", "description": "Changes with the model's content."},
+}
+END: Schema = {"type": ["number", "null"], "description": "Of its interval; null: unknown."}
+RANKING: Schema = {"type": "array", "items": {"$ref": "#/components/schemas/Ranked"}}
+
+
+def _answer(**fields: Schema) -> Schema:
+    properties = {**fields, **BY}
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+# What models of each kind answer.
+ANSWERS: dict[str, Schema] = {
+    "Classified": _answer(
+        label={"type": "string", "description": "The most probable class."},
+        probability={**SHARE, "description": "Of that class, calibrated."},
+        top=RANKING,
+        set={
             "type": "array",
             "items": TEXT,
             "description": "Conformal set: the classes that cannot be ruled out.",
         },
-        "note": {"type": ["string", "null"], "description": "Such as: unlike the training data."},
-        "model": TEXT,
-        "version": {"type": "string", "description": "Changes with the model's content."},
-    },
+        note=NOTE,
+    ),
+    "Tagged": _answer(
+        tags={**RANKING, "description": "The tags that fit, the surest first."},
+        top={**RANKING, "description": "The most probable tags, answered or not."},
+        note=NOTE,
+    ),
+    "Valued": _answer(
+        values={
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "value", "low", "high"],
+                "properties": {
+                    "name": TEXT,
+                    "value": {"type": "number"},
+                    "low": END,
+                    "high": END,
+                },
+            },
+        },
+        note=NOTE,
+    ),
+    "Detected": _answer(
+        objects={
+            "type": "array",
+            "description": "The surest first.",
+            "items": {
+                "type": "object",
+                "required": ["label", "score", "box"],
+                "properties": {
+                    "label": TEXT,
+                    "score": SHARE,
+                    "box": {
+                        "type": "array",
+                        "items": {"type": "number"},
+                        "minItems": 4,
+                        "maxItems": 4,
+                        "description": "Left, top, right, bottom in pixels of the picture.",
+                    },
+                },
+            },
+        },
+        width={"type": "integer", "description": "Of the upright picture, in pixels."},
+        height={"type": "integer"},
+    ),
+    "Transcribed": _answer(
+        text={"type": "string", "description": "In lower case, without punctuation."},
+        confidence={**SHARE, "description": "Mean of its characters; not calibrated."},
+        length={"type": "number", "description": "Of the recording, in seconds."},
+    ),
 }
+ANSWER: Schema = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ANSWERS]}
 MODEL: Schema = {
     "type": "object",
     "required": ["name", "version", "modality", "task", "classes", "accepts"],
@@ -72,6 +133,8 @@ MODEL: Schema = {
         **dict.fromkeys(("name", "version", "modality", "task"), TEXT),
         "classes": {"type": "array", "items": TEXT},
         "accepts": {"type": "array", "items": TEXT, "description": "Content types of raw bodies."},
+        "ranked": {"type": "boolean", "description": "Whether `top` is of use for it."},
+        "explains": {"type": "boolean", "description": "Whether /v1/explain is of use for it."},
     },
 }
 PLACE = "Picture: left, top, right, bottom as shares; text: characters; recording: seconds."
@@ -100,6 +163,7 @@ EXPLAINED: Schema = {
     },
 }
 SCHEMAS: dict[str, Schema] = {
+    **ANSWERS,
     "Answer": ANSWER,
     "Explained": EXPLAINED,
     "Answers": {
@@ -174,46 +238,42 @@ def _paths(models: Models) -> dict[str, Any]:
 
 
 def _predict(models: Models) -> dict[str, Any]:
-    types = dict.fromkeys(kind for one in models.values() for kind in types_of(one.now))
-    settings: Schema = {
-        "model": {"type": "string", "enum": list(models)},
-        "top": {"type": "integer", "minimum": 1, "maximum": MOST_TOP, "default": TOP},
-    }
-    bodies: dict[str, Any] = {kind: {} for kind in types if kind != ANYTHING}
-    bodies[ANYTHING] = {}
-    bodies[JSON] = {
-        "schema": {"oneOf": [_only(field, {field: GIVEN[field], **settings}) for field in FIELDS]}
-    }
+    top = {"type": "integer", "minimum": 1, "maximum": MOST_TOP, "default": TOP}
+    answers = [{"$ref": f"#/components/schemas/{n}"} for n in ("Answer", "Answers")]
     return {
-        "summary": "The class of an example, or of several.",
-        "parameters": [
-            {"name": name, "in": "query", "schema": schema} for name, schema in settings.items()
-        ],
-        "requestBody": {"required": True, "content": bodies},
-        "responses": {
-            "200": {
-                "description": "The answer; for a list one for each example.",
-                "content": {
-                    JSON: {
-                        "schema": {
-                            "anyOf": [
-                                {"$ref": f"#/components/schemas/{n}"} for n in ("Answer", "Answers")
-                            ]
-                        }
-                    }
-                },
-            },
-            **_wrong(400, 404, 408, 413, 415, 422, 503, *USUAL),
-        },
+        "summary": "What a model says of an example, or of several.",
+        **_asked(models, {"top": top}, FIELDS),
+        "responses": _answered("The answer; for a list one for each example.", {"anyOf": answers}),
     }
 
 
 def _explain(models: Models) -> dict[str, Any]:
     """As a prediction, of one example, with another answer."""
-    found = _predict(models)
-    answer = {"schema": {"$ref": "#/components/schemas/Explained"}}
-    found["responses"]["200"] = {"description": "By parts.", "content": {JSON: answer}}
-    return {**found, "summary": "What the answer for one example rests on."}
+    answer = {"$ref": "#/components/schemas/Explained"}
+    return {
+        "summary": "What the answer for one example rests on.",
+        **_asked(models, {}, OF_ONE),
+        "responses": _answered("By parts.", answer),
+    }
+
+
+def _asked(models: Models, more: dict[str, Schema], fields: Iterable[str]) -> dict[str, Any]:
+    types = dict.fromkeys(kind for one in models.values() for kind in types_of(one.now))
+    settings: dict[str, Schema] = {"model": {"type": "string", "enum": list(models)}, **more}
+    bodies: dict[str, Any] = {kind: {} for kind in types if kind != ANYTHING}
+    given = [_only(field, {field: GIVEN[field], **settings}) for field in fields]
+    bodies |= {ANYTHING: {}, JSON: {"schema": {"oneOf": given}}}
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "schema": schema} for name, schema in settings.items()
+        ],
+        "requestBody": {"required": True, "content": bodies},
+    }
+
+
+def _answered(description: str, schema: Schema) -> dict[str, Any]:
+    found = {"description": description, "content": {JSON: {"schema": schema}}}
+    return {"200": found, **_wrong(400, 404, 408, 413, 415, 422, 503, *USUAL)}
 
 
 def _get(summary: str, schema: Schema, *wrong: int, kind: str = JSON) -> dict[str, Any]:

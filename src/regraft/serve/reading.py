@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -79,21 +79,6 @@ def _too_large(most: int, close: bool) -> Refused:
     return Refused(413, "too-large", reason, **({"connection": "close"} if close else {}))
 
 
-def asked_of(request: Request, body: bytes, models: Models, most: int) -> Asked:
-    """What a request for predictions asks; `most` examples at once. Raises Refused."""
-    query, mistakes = dict(request.query_params), []
-    if unknown := sorted(query.keys() - {"model", "top"}):
-        mistakes.append(f"{', '.join(unknown)[:60]}: not known here; known: model, top")
-    if mistakes:
-        raise Refused(400, "usage", *mistakes)
-    kind, charset = _content_type(request)
-    if kind == JSON:
-        return _of_json(_parsed(body), query, models, most)
-    served = _named(models, query.get("model"))
-    _refuse_type(served.now, kind, charset)
-    return Asked(served, (_filled(body),), _top(query.get("top")), several=False)
-
-
 def _content_type(request: Request) -> tuple[str, str]:
     whole = request.headers.get("content-type", ANYTHING).lower()
     kind, *settings = (part.strip() for part in whole.split(";"))
@@ -134,9 +119,12 @@ def _named(models: Models, name: object) -> Served:
     return models[name]
 
 
-def _top(value: object) -> int:
+def _top(served: Served, value: object) -> int:
     if value is None:
         return TOP
+    if not served.now.ranked:
+        told = f"top: {served.name} does not rank classes; leave it out"
+        raise Refused(400, "usage", told)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
     if type(value) is not int or not 1 <= value <= MOST_TOP:
@@ -229,18 +217,22 @@ FIELDS: Mapping[str, tuple[Callable[[Any, str], tuple[bytes, ...]], bool]] = Map
     }
 )
 SETTINGS = ("model", "top")
+OF_ONE = tuple(name for name, (_, several) in FIELDS.items() if not several)
 
 
-def _of_json(found: dict[str, Any], query: dict[str, str], models: Models, most: int) -> Asked:
-    if unknown := sorted(found.keys() - FIELDS.keys() - set(SETTINGS)):
-        known = ", ".join((*FIELDS, *SETTINGS))
-        raise Refused(422, "usage", f"{', '.join(unknown)[:80]}: not known here; known: {known}")
-    given = [name for name in FIELDS if name in found]
+def _of_json(
+    found: dict[str, Any],
+    query: dict[str, str],
+    models: Models,
+    most: int,
+    fields: Sequence[str],
+) -> Asked:
+    given = [name for name in fields if name in found]
     if len(given) != 1:
         told = " and ".join(given) or "none"
-        raise Refused(422, "usage", f"expected one of {', '.join(FIELDS)}, got {told}")
+        raise Refused(422, "usage", f"expected one of {', '.join(fields)}, got {told}")
     served = _named(models, found.get("model", query.get("model")))
-    top = _top(found.get("top", query.get("top")))
+    top = _top(served, found.get("top", query.get("top")))
     read, several = FIELDS[given[0]]
     values = found[given[0]]
     if several and isinstance(values, list) and len(values) > most:
@@ -255,3 +247,39 @@ def _of_json(found: dict[str, Any], query: dict[str, str], models: Models, most:
             "send the bytes of a file, or base64",
         )  # fmt: skip
     return Asked(served, examples, top, several)
+
+
+# --- a whole request ------------------------------------------------------------------------------
+
+
+def asked_of(
+    request: Request,
+    body: bytes,
+    models: Models,
+    most: int,
+    settings: Sequence[str] = SETTINGS,
+    fields: Sequence[str] = tuple(FIELDS),
+) -> Asked:
+    """What a request asks; `most` examples at once. Raises Refused.
+
+    settings  that the address has a use for
+    fields    of a JSON body that it reads examples in
+    """
+    query = dict(request.query_params)
+    if unknown := sorted(query.keys() - set(settings)):
+        told = f"{', '.join(unknown)[:60]}: not known here; known: {', '.join(settings)}"
+        raise Refused(400, "usage", told)
+    kind, charset = _content_type(request)
+    if kind == JSON:
+        document = _parsed(body)
+        _refuse_unknown(document, (*fields, *settings))
+        return _of_json(document, query, models, most, fields)
+    served = _named(models, query.get("model"))
+    _refuse_type(served.now, kind, charset)
+    return Asked(served, (_filled(body),), _top(served, query.get("top")), several=False)
+
+
+def _refuse_unknown(found: Mapping[str, Any], known: Sequence[str]) -> None:
+    if unknown := sorted(found.keys() - set(known)):
+        told = f"{', '.join(unknown)[:80]}: not known here; known: {', '.join(known)}"
+        raise Refused(422, "usage", told)

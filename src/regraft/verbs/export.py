@@ -7,49 +7,37 @@ that drifted.
 """
 
 import json
-import os
 import secrets
 import shutil
-import subprocess
-import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
+from typing import Any
 
 from regraft import __version__
 from regraft.backbones.cache import file_hash
-from regraft.backbones.fronts import ANY
-from regraft.backbones.readers import reader
-from regraft.backbones.weights import row_file
-from regraft.data.inline import contents
-from regraft.errors import DataError, RegraftError, StorageError, UsageError
+from regraft.data.dataset import Dataset
+from regraft.errors import RegraftError, StorageError, UsageError
 from regraft.export.at_hand import TOLD
 from regraft.export.card import model_card
-from regraft.export.formats import Format, Wanted, export_format
-from regraft.model.carried import told_of
-from regraft.model.encoded import prepared_views
-from regraft.model.exported import FORMAT, RECORD, VERSION, tokenizer_name
-from regraft.model.model import Answers, Model
+from regraft.export.formats import Format, export_format
+from regraft.model.exported import FORMAT, RECORD, VERSION, OnGraph, tokenizer_name
 from regraft.model.offered import about
-from regraft.model.opening import classifier
-from regraft.model.rescored import inputs_sha
+from regraft.model.opening import opened
 from regraft.progress import Progress, Quiet
+from regraft.verbs.deployed import Deployment
+from regraft.verbs.proof import Written, proven
+from regraft.verbs.tasks import carried_out
 from regraft.verbs.unseen import examples_of
 
-LIMIT = 1e-4  # largest difference of a probability
 COUNT = 256  # examples that are re-scored
-CHUNK = 32
 PROOF, CARD, EXAMPLE = "proof.json", "README.md", "example.py"
 
 
 def export(
-    model: Model | str | Path,
+    model: Any,
     out: str | Path,
     *,
     to: str = "onnx",
@@ -61,6 +49,7 @@ def export(
 ) -> dict[str, Any]:
     """Write a model as `to`, a name of `export.formats.FORMATS`, into a new folder.
 
+    model     a model of any task, or its bundle
     out       the folder; an earlier export there is replaced
     examples  what is re-scored: a Dataset or a source; None: what the model was fitted on
     count     at most so many of them, held-out ones first
@@ -71,15 +60,17 @@ def export(
     can be re-scored, RegraftError that names the stage where the answers differ.
     """
     told, folder = progress or Quiet(), Path(out)
-    model = cast(Model, classifier(model, "export"))
+    model = opened(model)
+    how: Deployment = carried_out("export", model.task)()
     kind = _refuse(model, to, folder, count, batch)
-    chosen = _chosen(model, examples, count, columns)
+    chosen = _chosen(model, examples, count, {**how.columns(model), **columns})
     with _beside(folder) as draft:
+        written = Written(draft, to, kind, batch)
         with told.stage(f"writing {to}", 1) as advance:
-            _write(model, to, kind, batch, draft)
+            _write(model, how, written)
             advance(1)
         with told.stage("re-scoring in a fresh process", 1) as advance:
-            proof = _proved(model, to, kind, batch, draft, chosen)
+            proof = proven(model, how, written, chosen)
             advance(1)
         _put(draft / PROOF, proof)
         card = model_card({"name": _name(model), **about(model)}, model.record)
@@ -87,13 +78,13 @@ def export(
     return proof
 
 
-def _name(model: Model) -> str:
+def _name(model: Any) -> str:
     return str(model.record.get("name") or "model")
 
 
-def _refuse(model: Model, to: str, folder: Path, count: int, batch: int) -> Format:
+def _refuse(model: Any, to: str, folder: Path, count: int, batch: int) -> Format:
     mistakes = []
-    if not model.extractors:
+    if isinstance(model, OnGraph):
         mistakes.append("model: this is an export already; name the bundle that it came from")
     if count < 1:
         mistakes.append(f"count: expected 1 or more, got {count}")
@@ -120,25 +111,14 @@ def _is_replaceable(folder: Path) -> bool:
 # --- what is re-scored ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """Examples, and their classes by number where they are known (else -1)."""
-
-    files: list[str]
-    labels: Any
-
-
-def _chosen(model: Model, examples: Any, count: int, columns: Mapping[str, Any]) -> _Chosen:
+def _chosen(model: Any, examples: Any, count: int, columns: Mapping[str, Any]) -> Dataset:
+    """Some examples, those first that were held out when the model was fitted."""
     data = examples_of(model, examples, columns, wanted="re-score")
-    held = set(model.record.get("examples", {}).get("test", ())) | set(
-        model.record.get("examples", {}).get("validation", ())
-    )
+    parts = model.record.get("examples", {})
+    held = {*parts.get("test", ()), *parts.get("validation", ())}
     ids = data.table["id"].to_list()
     order = sorted(range(len(ids)), key=lambda i: (ids[i] not in held, _scattered(ids[i])))
-    some = order[:count]
-    numbers = {name: i for i, name in enumerate(model.classes)}
-    labels = [numbers.get(data.table["label"][i] or "", -1) for i in some]
-    return _Chosen([data.table["path"][i] for i in some], np.array(labels, int))
+    return data.with_table(data.table[order[:count]])
 
 
 def _scattered(name: str) -> str:
@@ -169,73 +149,45 @@ def _beside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def deployed(model: Model) -> Any:
-    """The model as one PyTorch module."""
-    from regraft.export.graph import Deployed
-
-    views = [len(one.spec.views) for one in model.extractors]
-    networks = [one.network for one in model.extractors]
-    head, novelty = model.head.tensors(), model.novelty.tensors()
-    return Deployed(networks, views, head, novelty, model.temperature).eval()
-
-
-def _wanted(model: Model, batch: int) -> Wanted:
-    import torch
-
-    names, samples, varying = [], [], []
-    for i, one in enumerate(model.extractors):
-        shape = reader(one.spec).shape(one.spec)
-        axes = [*([] if batch else [0]), *(axis for axis, n in enumerate(shape, 1) if n == ANY)]
-        for view in one.spec.views:
-            names.append(f"network_{i}_{view.replace('-', '_')}")
-            samples.append(torch.cat([one.network.sample] * max(1, batch)))
-            varying.append(axes)
-    return Wanted(deployed(model), samples, names, varying)
-
-
-def _write(model: Model, to: str, kind: Format, batch: int, draft: Path) -> None:
+def _write(model: Any, how: Deployment, written: Written) -> None:
+    draft, kind = written.folder, written.kind
     try:
         with warnings.catch_warnings():  # those of converters are not the user's concern
             warnings.simplefilter("ignore")
-            kind.write(_wanted(model, batch), draft / kind.file)
+            kind.write(how.wanted(model, written.batch), draft / kind.file)
     except RegraftError:
         raise
     except Exception as error:  # converters raise nearly anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RegraftError(f"this model cannot be written as {to}: {reason:.300}") from error
-    for i, one in enumerate(model.extractors):
-        if one.row.tokenizer:
-            vocabulary = row_file(one.row, one.row.tokenizer).read_bytes()
-            (draft / tokenizer_name(i)).write_bytes(vocabulary)
+        raise RegraftError(
+            f"this model cannot be written as {written.to}: {reason:.300}"
+        ) from error
+    for i, one in enumerate(how.networks(model)):
+        if one.vocabulary is not None:
+            (draft / tokenizer_name(i)).write_bytes(one.vocabulary)
     files = {path.name: file_hash(path) for path in sorted(draft.iterdir())}
     _put(draft / RECORD, model.record)
-    _put(draft / TOLD, _told(model, to, batch, files))
+    _put(draft / TOLD, _told(model, how, written, files))
     example = resources.files("regraft.export").joinpath(EXAMPLE)
     (draft / EXAMPLE).write_bytes(example.read_bytes())
 
 
-def _told(model: Model, to: str, batch: int, files: Mapping[str, str]) -> dict[str, Any]:
+def _told(
+    model: Any, how: Deployment, written: Written, files: Mapping[str, str]
+) -> dict[str, Any]:
     """See `regraft.model.exported.ToldExport`."""
     return {
         "format": FORMAT,
         "version": VERSION,
         "regraft": __version__,
-        "to": to,
+        "to": written.to,
         "task": model.task,
         "modality": model.modality,
-        "classes": list(model.classes),
-        "temperature": model.temperature,
-        "threshold": _finite(model.threshold),
-        "novelty": _finite(model.novelty.threshold),
-        "batch": batch,
-        "networks": [told_of(one) for one in model.extractors],
+        "batch": written.batch,
+        "networks": [one.told for one in how.networks(model)],
         "files": dict(files),
-        "operating": None if model.operating is None else model.operating.to_dict(),
+        **how.told(model),
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _put(path: Path, document: Any) -> None:
@@ -247,113 +199,6 @@ def _use(to: str, proof: Mapping[str, Any]) -> str:
     return (
         f"\n## Use\n\n```\nregraft predict . FILE ...\npython {EXAMPLE} FILE ...\n```\n\n"
         f"Format: {to}. Re-scored from raw bytes in a fresh process: {proof['examples']} examples, "
-        f"largest difference of a probability {proof['largest_difference']:.1e}, the same answers; "
+        f"largest difference {proof['largest_difference']:.1e}, the same answers; "
         f"see {PROOF}.\n"
     )
-
-
-# --- parity --------------------------------------------------------------------------------------
-
-
-def _proved(
-    model: Model, to: str, kind: Format, batch: int, draft: Path, chosen: _Chosen
-) -> dict[str, Any]:
-    """The proof. Raises RegraftError where there is none."""
-    found = _in_a_fresh_process(draft, kind, batch, chosen.files)
-    readable, answers = _own_answers(model, chosen.files)
-    rows = found["rows"]
-    other = [i for i, row in enumerate(rows) if "error" not in row]
-    if not readable or other != readable:
-        wrong = sorted(set(other) ^ set(readable))
-        names = ", ".join(chosen.files[i] for i in wrong[:3]) or "none can be read"
-        raise RegraftError(f"no export: the stage “reading” drifted: {names}")
-    theirs = np.array([rows[i]["outputs"][0] for i in readable])
-    apart = np.abs(theirs - answers.probabilities).max(1)
-    same = theirs.argmax(1) == answers.probabilities.argmax(1)
-    worst = int(apart.argmax())
-    if apart[worst] > LIMIT or not same.all():
-        file = chosen.files[readable[worst]]
-        stage = _drifted(model, file, rows[readable[worst]])
-        raise RegraftError(
-            f"no export: the answers differ by up to {apart[worst]:.2g} (at most {LIMIT:g}), and "
-            f"{int((~same).sum())} of {len(same)} name another class; the stage “{stage}” drifted, "
-            f"seen at {file}; nothing was written"
-        )
-    if not batch and found["together"] > LIMIT:
-        raise RegraftError(
-            f"no export: examples that are run together differ from each alone by "
-            f"{found['together']:.2g}: this network has its number of examples built in; use "
-            "--batch 1; nothing was written"
-        )
-    return {
-        "to": to,
-        "runtime": kind.versions(),
-        "regraft": __version__,
-        "examples": len(readable),
-        "unreadable": len(rows) - len(readable),
-        "largest_difference": float(apart[worst]),
-        "limit": LIMIT,
-        "same_answers": int(same.sum()),
-        "together": found["together"] if not batch else None,
-        "accuracy": _accuracies(chosen.labels[readable], theirs, answers),
-        "files": json.loads((draft / TOLD).read_bytes())["files"],
-    }
-
-
-def _in_a_fresh_process(
-    draft: Path, kind: Format, batch: int, files: Sequence[str]
-) -> dict[str, Any]:
-    asked = {"files": list(files), "trusted": file_hash(draft / kind.file), "together": not batch}
-    command = [sys.executable, "-m", "regraft.model.rescored", str(draft)]
-    done = subprocess.run(
-        command, input=json.dumps(asked).encode(), capture_output=True, check=False, env=os.environ
-    )
-    if done.returncode:
-        reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["it died"])[-1]
-        raise RegraftError(f"no export: the export does not run in a fresh process: {reason:.300}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _own_answers(model: Model, files: Sequence[str]) -> tuple[list[int], Answers]:
-    """What the model itself says; which files it can read, and its answers for these."""
-    readable: list[int] = []
-    features = []
-    for start in range(0, len(files), CHUNK):
-        some = [contents(file) for file in files[start : start + CHUNK]]
-        found, errors = model.encoded(some)
-        readable += [start + i for i in range(len(some)) if i not in errors]
-        features += [found] if len(found) else []
-    if not features:
-        raise DataError("examples: none of them can be read, so nothing can be re-scored")
-    return readable, model.answer(np.concatenate(features))
-
-
-def _accuracies(labels: Any, theirs: Any, answers: Answers) -> dict[str, float] | None:
-    known = labels >= 0
-    if not known.any():
-        return None
-    pairs = {"model": answers.probabilities, "export": theirs}
-    return {name: float((p.argmax(1)[known] == labels[known]).mean()) for name, p in pairs.items()}
-
-
-def _drifted(model: Model, file: str, row: Mapping[str, Any]) -> str:
-    """The first stage at which an example's numbers differ: reading, network, head, conversion."""
-    import torch
-
-    inputs: list[Any] = []
-    for one in model.extractors:
-        (views,) = prepared_views(one.spec, model.modality, [contents(file)], {})
-        inputs += [one.read(view)[None] for view in views]
-    if inputs_sha(inputs) != row["inputs"]:
-        return "reading"
-    module = deployed(model)
-    own, _ = model.encoded([contents(file)])
-    with torch.inference_mode():
-        seen = module.features(*map(torch.tensor, inputs))
-        by_torch = model.answer(seen.numpy()).probabilities
-        head = (module.scores(torch.tensor(own)) / model.temperature).softmax(1).numpy()
-    truth = model.answer(own).probabilities
-    if np.abs(by_torch - truth).max() > LIMIT:
-        return "network"
-    return "head" if np.abs(head - truth).max() > LIMIT else "conversion"

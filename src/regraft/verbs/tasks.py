@@ -41,6 +41,15 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "transcription": ("regraft.verbs.transcription.measure", "evaluate_transcriber"),
             }
         ),
+        "export": MappingProxyType(
+            {
+                "classification": ("regraft.verbs.deployed", "deployment"),
+                "tags": ("regraft.verbs.vectors.export", "deployment_of_tags"),
+                "regression": ("regraft.verbs.vectors.export", "deployment_of_numbers"),
+                "detection": ("regraft.verbs.detection.export", "deployment"),
+                "transcription": ("regraft.verbs.transcription.export", "deployment"),
+            }
+        ),
         "prune": MappingProxyType({"classification": ("regraft.verbs.prune", "prune_classifier")}),
         "quantize": MappingProxyType(
             {"classification": ("regraft.verbs.quantize", "quantize_classifier")}

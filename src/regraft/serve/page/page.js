@@ -13,6 +13,15 @@ const ASKING = {
 };
 const OTHER = { noun: "examples", accept: "", told: "Drop files here" };
 
+// What a model answers, by its task → how the model is told of, and how an answer is shown.
+const TASKS = {
+  classification: { told: (noun, n) => `Tells ${noun} apart, ${n} classes`, show: showClass },
+  tags: { told: (noun, n) => `Tells which of ${n} tags fit ${noun}`, show: showTags },
+  regression: { told: noun => `Tells numbers for ${noun}`, show: showNumbers },
+  detection: { told: noun => `Finds objects in ${noun}`, show: showObjects },
+  transcription: { told: noun => `Writes down what is said in ${noun}`, show: showWords },
+};
+
 let models = [];
 const waiting = [];
 let going = 0;
@@ -42,6 +51,7 @@ async function load() {
 }
 
 const chosen = () => models.find(one => one.name === $("model").value) ?? models[0];
+const tasking = model => TASKS[model.task] ?? TASKS.classification;
 const asking = () => ASKING[chosen().modality] ?? OTHER;
 
 function choose() {
@@ -50,7 +60,8 @@ function choose() {
   document.title = `${model.name} – Regraft`;
   $("title").textContent = model.name;
   const some = classes.slice(0, 12).join(", ") + (classes.length > 12 ? " …" : "");
-  $("told").textContent = `Tells ${how.noun} apart, ${classes.length} classes: ${some}`;
+  const told = tasking(model).told(how.noun, classes.length);
+  $("told").textContent = some ? `${told}: ${some}` : told;
   $("notice").hidden = !model.notice;
   $("notice").textContent = model.notice ?? "";
   $("drop-told").textContent = how.told;
@@ -107,7 +118,7 @@ async function answer({ item, type, body, model }) {
   item.ariaBusy = "false";
   if (trouble) fail(item, trouble);
   else {
-    show(item, found, spent, response.headers.get("server-timing"));
+    show(item, found, model, spent, response.headers.get("server-timing"));
     offerWhy(item, { type, body, model });
   }
 }
@@ -118,19 +129,101 @@ function fail(item, trouble) {
   $("state").textContent = trouble;
 }
 
-function show(item, found, spent, timing) {
-  item.querySelector(".verdict").textContent = found.label;
-  item.querySelector(".bars").replaceChildren(...found.top.map(bar));
-  const set = found.set ?? [];
-  item.querySelector(".set").textContent = set.length > 1
-    ? `Cannot be ruled out: ${set.join(", ")}`
-    : "All other classes are ruled out at the model’s coverage";
-  item.querySelector(".note").hidden = !found.note;
-  item.querySelector(".note").textContent = found.note ? `Note: ${found.note}` : "";
+function show(item, found, model, spent, timing) {
+  const part = name => item.querySelector(name);
+  const said = tasking(models.find(one => one.name === model) ?? chosen()).show(part, found);
+  part(".note").hidden = !found.note;
+  part(".note").textContent = found.note ? `Note: ${found.note}` : "";
   const own = /dur=([\d.]+)/.exec(timing ?? "");
   const server = own ? `, ${Math.round(own[1])} ms of it in the server` : "";
-  item.querySelector(".time").textContent = `${Math.round(spent)} ms${server}`;
-  $("state").textContent = `${found.label}, ${share(found.probability)}`;
+  part(".time").textContent = `${Math.round(spent)} ms${server}`;
+  $("state").textContent = said;
+}
+
+function showClass(part, found) {
+  part(".verdict").textContent = found.label;
+  part(".bars").replaceChildren(...found.top.map(bar));
+  const set = found.set ?? [];
+  part(".set").textContent = set.length > 1
+    ? `Cannot be ruled out: ${set.join(", ")}`
+    : "All other classes are ruled out at the model’s coverage";
+  return `${found.label}, ${share(found.probability)}`;
+}
+
+function showTags(part, found) {
+  const names = found.tags.map(one => one.label);
+  const verdict = part(".verdict");
+  verdict.classList.toggle("soft", !names.length);
+  verdict.replaceChildren(...(names.length ? names.map(name => {
+    const tag = made("span", name);
+    tag.className = "tag";
+    return tag;
+  }) : ["No tag fits"]));
+  part(".bars").replaceChildren(...found.top.map(one => {
+    const row = bar(one);
+    row.classList.toggle("not", !names.includes(one.label));
+    return row;
+  }));
+  return names.join(", ") || "No tag fits";
+}
+
+const number = value =>
+  value.toLocaleString("en", { maximumSignificantDigits: Math.abs(value) >= 1e4 ? 6 : 4 });
+
+function showNumbers(part, { values }) {
+  const [first] = values;
+  part(".verdict").textContent = values.length === 1 ? number(first.value) : "";
+  const rows = values.map(({ name, value, low, high }) =>
+    [name, number(value), low === null ? "–" : `${number(low)} to ${number(high)}`]);
+  part(".more").replaceChildren(tableOf([["", "value", "interval"], ...rows]));
+  return values.map(({ name, value }) => `${name} ${number(value)}`).join(", ");
+}
+
+const HUES = 8; // colours of boxes, in turn over the classes
+
+function showObjects(part, { objects, width, height }) {
+  const counts = new Map();
+  for (const { label } of objects) counts.set(label, (counts.get(label) ?? 0) + 1);
+  const told = [...counts].map(([label, n]) => `${n} × ${label}`).join(", ") || "Nothing was found";
+  part(".verdict").textContent = told;
+  part(".verdict").classList.toggle("soft", !objects.length);
+  const classes = chosen().classes ?? [];
+  const hue = label => Math.max(classes.indexOf(label), 0) % HUES;
+  const picture = part(".shown img");
+  if (picture && objects.length) {
+    const frame = made("div");
+    frame.className = "boxed";
+    picture.replaceWith(frame);
+    frame.append(picture, ...objects.map(one => boxOf(one, hue(one.label), width, height)));
+    part(".shown").parentElement.classList.add("large");
+  }
+  const rows = objects.map(({ label, score, box }) =>
+    [label, share(score), box.map(Math.round).join(", ")]);
+  if (rows.length) {
+    const list = made("details");
+    list.append(made("summary", "Boxes"), tableOf([["object", "score", "left, top, right, bottom"], ...rows]));
+    part(".more").replaceChildren(list);
+  }
+  return told;
+}
+
+function boxOf({ label, score, box: [left, top, right, bottom] }, hue, width, height) {
+  const frame = made("span"), name = made("b", `${label} ${Math.round(100 * score)}`);
+  const sides = { left: left / width, top: top / height };
+  Object.assign(sides, { width: (right - left) / width, height: (bottom - top) / height });
+  for (const [side, part] of Object.entries(sides)) frame.style[side] = `${100 * part}%`;
+  frame.className = `box hue-${hue}`;
+  frame.classList.toggle("high", top / height < 0.08); // no room for its name above
+  frame.append(name);
+  return frame;
+}
+
+function showWords(part, { text, confidence, length }) {
+  part(".verdict").textContent = text || "Nothing is said";
+  part(".verdict").classList.toggle("soft", !text);
+  part(".set").textContent =
+    `Confidence ${share(confidence)}, not calibrated; ${length.toFixed(1)} s of sound`;
+  return text;
 }
 
 function bar({ label, probability }) {
@@ -151,7 +244,7 @@ function bar({ label, probability }) {
 
 function offerWhy(item, asked) {
   const { mark } = asking(), button = item.querySelector(".why");
-  button.hidden = !mark || !item.querySelector(".shown").children.length;
+  button.hidden = !mark || !chosen().explains || !item.querySelector(".shown").children.length;
   button.addEventListener("click", () => explain(item, asked, mark), { once: true });
 }
 
@@ -351,13 +444,13 @@ function* drawn(text) {
   }
 }
 
-function table(lines) {
+const table = lines => tableOf(lines.filter((_, i) => i !== 1).map(line =>
+  line.slice(1, -1).split(/(?<!\\)\|/).map(cell => unescaped(cell.trim()))));
+
+/** A table of text, its first row being the head. */
+function tableOf(rows) {
   const found = made("table"), box = made("div");
-  lines.filter((_, i) => i !== 1).forEach((line, i) => {
-    const row = found.insertRow();
-    const cells = line.slice(1, -1).split(/(?<!\\)\|/);
-    row.append(...cells.map(cell => made(i ? "td" : "th", unescaped(cell.trim()))));
-  });
+  rows.forEach((cells, i) => found.insertRow().append(...cells.map(cell => made(i ? "td" : "th", cell))));
   box.className = "table";
   box.append(found);
   return box;

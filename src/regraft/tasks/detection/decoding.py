@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,29 +44,66 @@ def found_in(
     per_map  anchors on each map
     size     height and width of the input
     """
+    classes = output.shape[1] - 4
+    steps, near = output[:, classes:].split(list(per_map)), anchors.split(list(per_map))
+    boxes, scores, labels = [], [], []
+    for part, own, anchor in zip(
+        output[:, :classes].split(list(per_map)), steps, near, strict=True
+    ):
+        one = _surest(torch.sigmoid(part), how)
+        scores.append(one.scores)
+        labels.append(one.labels)
+        boxes.append(decoded(own[one.places], anchor[one.places]))
+    every = inside(torch.cat(boxes), size)
+    return _once(every, torch.cat(scores), torch.cat(labels), how)
+
+
+def found_among(
+    scores: Tensor, boxes: Tensor, per_map: Sequence[int], how: Decoding = USUAL
+) -> Detections:
+    """As `found_in`, of what a `deployed.DeployedDetector` gives for one picture.
+
+    scores  (A, classes) in [0, 1]
+    boxes   (A, 4) corners in pixels of the input
+    """
+    maps = zip(scores.split(list(per_map)), boxes.split(list(per_map)), strict=True)
+    found = [(one, own[one.places]) for part, own in maps for one in [_surest(part, how)]]
+    ones = [one for one, _ in found]
+    every = torch.cat([own for _, own in found])
+    sure, kind = torch.cat([one.scores for one in ones]), torch.cat([one.labels for one in ones])
+    return _once(every, sure, kind, how)
+
+
+class _Surest(NamedTuple):
+    """Candidates of one map."""
+
+    scores: Tensor
+    labels: Tensor
+    places: Tensor
+
+
+def _surest(scores: Tensor, how: Decoding) -> _Surest:
+    """Of (anchors, classes) scores."""
+    sure, place = scores.flatten().topk(min(how.each, scores.numel()))
+    place = place[sure > how.least]
+    classes = scores.shape[1]
+    return _Surest(sure[sure > how.least], place % classes, place // classes)
+
+
+def inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """(..., 4) corners, none out of an input of this height and width."""
+    height, width = size
+    most = torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
+    return torch.minimum(boxes.clamp(min=0), most)
+
+
+def _once(boxes: Tensor, scores: Tensor, labels: Tensor, how: Decoding) -> Detections:
+    """Of overlapping boxes of a class the surest."""
     from torchvision.ops import batched_nms
 
-    classes = output.shape[1] - 4
-    boxes, scores, labels = [], [], []
-    start = 0
-    for count in per_map:
-        part, near = output[start : start + count], anchors[start : start + count]
-        start += count
-        sure, place = (
-            torch.sigmoid(part[:, :classes]).flatten().topk(min(how.each, count * classes))
-        )
-        place = place[sure > how.least]
-        scores.append(sure[sure > how.least])
-        labels.append(place % classes)
-        where = place // classes
-        boxes.append(decoded(part[where, classes:], near[where]))
-    every = torch.cat(boxes)
-    every[:, 0::2] = every[:, 0::2].clamp(0, size[1])
-    every[:, 1::2] = every[:, 1::2].clamp(0, size[0])
-    sure, kind = torch.cat(scores), torch.cat(labels)
-    kept = batched_nms(every, sure, kind, how.overlap)[: how.most]
+    kept = batched_nms(boxes, scores, labels, how.overlap)[: how.most]
     return Detections(
-        every[kept].double().cpu().numpy(),
-        sure[kept].double().cpu().numpy(),
-        kind[kept].cpu().numpy().astype(np.int64),
+        boxes[kept].double().cpu().numpy(),
+        scores[kept].double().cpu().numpy(),
+        labels[kept].cpu().numpy().astype(np.int64),
     )

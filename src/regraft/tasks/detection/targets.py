@@ -76,8 +76,8 @@ def encoded(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decoded(steps: Tensor, anchors: Tensor) -> Tensor:
-    """(n, 4) steps from anchors → corners."""
+    """(..., n, 4) steps from anchors (n, 4) → corners."""
     size, centre = anchors[:, 2:] - anchors[:, :2], (anchors[:, :2] + anchors[:, 2:]) / 2
-    middle = centre + steps[:, :2] * size
-    half = size * torch.exp(steps[:, 2:].clamp(max=LARGEST_STEP)) / 2
-    return torch.cat([middle - half, middle + half], 1)
+    middle = centre + steps[..., :2] * size
+    half = size * torch.exp(steps[..., 2:].clamp(max=LARGEST_STEP)) / 2
+    return torch.cat([middle - half, middle + half], -1)

@@ -252,10 +252,12 @@ class _Run:
     def _measure(self, model: DetectionModel) -> Report:
         """Read the held-out part, for the first and only time."""
         from regraft.verbs.detection.told import report_of
+        from regraft.verbs.told import summary
 
         held = measured_part(self.dataset, FEW)
         settings = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
         measured = measure(model, held, progress=self.progress, **settings)
+        model.record["measured"] = summary(measured)
         return report_of(measured, model, self.dataset, self.timings)
 
     def _timed(self, stage: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
