@@ -109,3 +109,25 @@ def test_preview_draws_them(shell: Any, sounds: Path, tmp_path: Path) -> None:
     done = shell.invoke("preview", sounds, "--augment", "medium", "--out", out)
     assert done.exit_code == 0, done.stderr
     assert out.stat().st_size > 10_000
+
+
+def test_recordings_are_measured_when_they_are_worse(
+    fitted: Any, shell: Any, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regraft.robustness import corruptions
+
+    few = {name: corruptions.CORRUPTIONS[name] for name in ("white noise", "opus compression")}
+    monkeypatch.setattr(corruptions, "CORRUPTIONS", few)
+    monkeypatch.setattr("regraft.verbs.corrupted.EXAMPLES", 6)
+    page, model = tmp_path / "page.html", fitted[0]["bundle"]
+    words = ("--corruptions", "--report", page, "--json")
+    done = shell.invoke("evaluate", model, sounds, *words)
+    assert done.exit_code == 0, done.stderr
+    found = shell.document(done)["corruptions"]
+    assert [row["name"] for row in found["rows"]] == [*few]
+    assert found["n"] == 6
+    accuracies = [row["accuracies"] for row in found["rows"]]
+    assert found["mean"]["value"] == pytest.approx(np.mean(accuracies))
+    assert found["mean"]["value"] < found["clean"]["value"]
+    html = page.read_text(encoding="utf-8")
+    assert "6 recordings, each in noise" in html

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 EACH = 30
@@ -223,3 +224,25 @@ def test_what_texts_are_not_trained_by_is_refused_before_any_work(
     done = shell.invoke("fit", table, *quick, *asked)
     assert done.exit_code == 2
     assert "networks of the family transformers-bert do not offer 'partial'" in done.stderr
+
+
+def test_texts_are_measured_when_they_are_worse(
+    fitted: Any, shell: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regraft.robustness import corruptions
+
+    few = {name: corruptions.CORRUPTIONS[name] for name in ("typos", "missing end")}
+    monkeypatch.setattr(corruptions, "CORRUPTIONS", few)
+    monkeypatch.setattr("regraft.verbs.corrupted.EXAMPLES", 6)
+    page, model = tmp_path / "page.html", fitted[0]["bundle"]
+    words = ("--label", "topic", "--corruptions", "--report", page, "--json")
+    done = shell.invoke("evaluate", model, table, *words)
+    assert done.exit_code == 0, done.stderr
+    found = shell.document(done)["corruptions"]
+    assert [row["name"] for row in found["rows"]] == [*few]
+    assert found["n"] == 6
+    accuracies = [row["accuracies"] for row in found["rows"]]
+    assert found["mean"]["value"] == pytest.approx(np.mean(accuracies))
+    assert accuracies[0][4] < found["clean"]["value"]
+    html = page.read_text(encoding="utf-8")
+    assert "6 texts, each mistyped" in html

@@ -82,7 +82,7 @@ def test_worse_pictures_have_a_mean_and_a_worst(
     assert found["mean"]["value"] == pytest.approx(np.mean([*means.values()]))
     assert found["mean"]["low"] <= found["mean"]["value"] <= found["mean"]["high"]
     html = report.html()
-    assert "On worse pictures" in html
+    assert "On worse examples" in html
     assert "impulse noise" in html
 
 

@@ -71,7 +71,7 @@ Corruptions = Annotated[
     bool,
     typer.Option(
         "--corruptions",
-        help="Measure on noisy, blurred, foggy pictures too: 15 kinds, 5 severities.",
+        help="Measure on noisy, blurred, misspelt examples too: 12 to 15 kinds, 5 severities.",
     ),
 ]
 
@@ -179,7 +179,7 @@ def _show_corruptions(voice: Voice, found: dict[str, Any] | None) -> None:
     mean, worst, lowest = found["mean"], found["worst"], found["lowest"]
     clean = share(found["clean"]["value"])
     voice.print(
-        f"\non worse pictures ({found['n']}, {len(found['rows'])} kinds, 5 severities): "
+        f"\non worse examples ({found['n']}, {len(found['rows'])} kinds, 5 severities): "
         f"{share(mean['value'])} right ({span(mean)}), as they are {clean}",
         f"worst: {worst['name']} {share(worst['value'])}; lowest: {lowest['name']} at severity "
         f"{lowest['severity']} {share(lowest['value'])}",

@@ -104,7 +104,7 @@ SECTIONS = (
     Section("mistakes", "Its worst mistakes", ("mistakes",)),
     Section("looked", "Where it looked", ("looked",)),
     Section("robust", "Under attack", ("robust",)),
-    Section("corruptions", "On worse pictures", ("corruptions",)),
+    Section("corruptions", "On worse examples", ("corruptions",)),
     Section("novelty", "Unlike the training data", ("novelty",)),
     Section("findings", "Findings in the data", ("findings", "left_out")),
     Section("split", "How the data was split", ("split",)),

@@ -89,8 +89,8 @@ class Report:
                        [{file, label, predicted, eps, times, thumbnail, change, changed}], limits,
                        whole (the attack is strong enough to stand alone), as_files {eps, n, misled}
         before_after   what a verb Model → Model has changed: `before_after.ToldBeforeAfter`
-        corruptions    n, clean and mean (intervals), worst {name, value}, lowest {name, severity,
-                       value}, rows [{name, kind, accuracies [of 5 severities]}]
+        corruptions    how, note (in words), n, clean and mean (intervals), worst {name, value},
+                       lowest {name, severity, value}, rows [{name, kind, accuracies [of 5]}]
         mistakes       [{file, label, predicted, probability, top [[class, probability]],
                        thumbnail, clip (a sound as a data URI, or None)}], the worst first
         novelty        flagged, n, examples [{file, score, thumbnail}]

@@ -40,7 +40,7 @@ def _corruptions(found: Mapping[str, Any]) -> dict[str, Any]:
         means = [found["clean"]["value"], *map(_mean, zip(*own, strict=True))]
         lines.append(Series(kind, [Point(x, y) for x, y in enumerate(means)], style))
     chart = line_chart(
-        "Right answers as pictures get worse",
+        "Right answers as examples get worse",
         lines,
         Axis("severity", NUMBERS),
         Axis("right answers", SHARES),

@@ -30,7 +30,7 @@ def encoded_features(
     if not there:
         return np.zeros((0, 0), np.float32), errors
     pairs = zip(extractors, prepared, strict=True)
-    return np.hstack([_vectors(one, [views[i] for i in there]) for one, views in pairs]), errors
+    return np.hstack([vectors(one, [views[i] for i in there]) for one, views in pairs]), errors
 
 
 def prepared_views(
@@ -50,7 +50,7 @@ def prepared_views(
     return found
 
 
-def _vectors(one: Extractor, examples: Sequence[Views]) -> npt.NDArray[np.float32]:
+def vectors(one: Extractor, examples: Sequence[Views]) -> npt.NDArray[np.float32]:
     """(n, d): the mean over the views of each example."""
     found = one.vectors([view for views in examples for view in views])
     some = [[next(found) for _ in views] for views in examples]

@@ -81,7 +81,7 @@ def evaluate(
     eps        changes as shares of the range from black to white, such as ``2/255``; empty: usual
     norm       how a change is measured: linf or l2
     attack     autoattack, or pgd: quicker, and an upper bound only
-    corruptions  measure on noisy, blurred, foggy … pictures too: 15 kinds, 5 severities
+    corruptions  measure on noisy, blurred, misspelt … examples too: 12 to 15 kinds, 5 severities
     repair  mend boxes with a fault, where that can be done
     labels, separator  of tags and numbers, as for `regraft.load`
 

@@ -34,9 +34,9 @@ def _under_attack(
 
 
 def _corrupted(model: Model) -> Callable[..., dict[str, Any]]:
-    """What measures on corrupted pictures. Raises UsageError for a model that reads none."""
-    from regraft.robustness.prepared import planes_of
+    """What measures on corrupted examples. Raises UsageError where there are no corruptions."""
+    from regraft.robustness.materials import material_of
     from regraft.verbs.corrupted import corruptions
 
-    planes_of(model)
+    material_of(model)
     return partial(corruptions, model)
