@@ -61,6 +61,7 @@ FURTHER: Record = {
     },
     "corruptions": {
         **{"n": 8, "clean": SHARE, "mean": SHARE, "worst": {"name": "fog", "value": 0.2}},
+        **{"how": "foggy", "note": "drawn fog"},
         "lowest": {"name": "fog", "severity": 5, "value": 0.1},
         "rows": [{"name": "fog", "kind": "weather", "accuracies": [0.5, 0.4, 0.3, 0.2, 0.1]}],
     },
