@@ -136,7 +136,8 @@ def test_what_is_told_of_attacks_and_of_worse_pictures() -> None:
             said.append(capture.get().replace("\u202f", " "))
 
     share = {"value": 0.5, "low": 0.25, "high": 0.75}
-    found = {"n": 8, "norm": "linf", "attack": "AutoAttack standard", "clean": share}
+    found = {"n": 8, "noun": "pictures", "norm": "linf", "clean": share}
+    found["attack"] = "AutoAttack standard"
     found |= {"points": [{"told": "2/255", "accuracy": share}], "whole": True, "checks": [1, 2]}
     voice: Any = Voice()
     verb._show_robust(voice, {**found, "reliable": True, "why": []})

@@ -131,3 +131,32 @@ def test_recordings_are_measured_when_they_are_worse(
     assert found["mean"]["value"] < found["clean"]["value"]
     html = page.read_text(encoding="utf-8")
     assert "6 recordings, each in noise" in html
+
+
+def test_recordings_are_attacked(
+    fitted: Any, shell: Any, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, few in (("measuring.CHECKED", 3), ("sanity.PLANTED", 1), ("sanity.QUERIES", 5)):
+        monkeypatch.setattr(f"regraft.robustness.{place}", few)
+    monkeypatch.setattr("regraft.robustness.sanity.FEW_STEPS", 3)
+    monkeypatch.setattr("regraft.robustness.sanity.MORE_STEPS", 6)
+    monkeypatch.setattr("regraft.robustness.measuring.PGD_STEPS", 4)
+    page, model = tmp_path / "page.html", fitted[0]["bundle"]
+    words = ("--robust", "--eps", "0.001,0.05", "--examples", 6, "--report", page, "--json")
+    done = shell.invoke("evaluate", model, sounds, *words)
+    assert done.exit_code == 0, done.stderr
+    found = shell.document(done)["robust"]
+    assert (found["noun"], found["n"], found["norm"]) == ("recordings", 6, "linf")
+    small, large = (point["accuracy"]["value"] for point in found["points"])
+    assert found["clean"]["value"] >= small >= large
+    assert large < found["clean"]["value"]
+    same = found["checks"][0]
+    assert same["name"] == "what is attacked is what answers"
+    assert same["passed"]
+    html = page.read_text(encoding="utf-8")
+    assert "Recordings that changed their answer" in html
+    assert 0 < found["points"][1]["snr"] < found["points"][0]["snr"]
+    assert found["as_files"]["misled"] > 0.5
+    shown = found["examples"][0]
+    assert shown["label"] != shown["predicted"]
+    assert "data:audio/mpeg;base64," in html

@@ -246,3 +246,39 @@ def test_texts_are_measured_when_they_are_worse(
     assert accuracies[0][4] < found["clean"]["value"]
     html = page.read_text(encoding="utf-8")
     assert "6 texts, each mistyped" in html
+
+
+def test_texts_are_attacked(
+    fitted: Any, shell: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, few in (("measuring.CHECKED", 3), ("sanity.PLANTED", 1), ("sanity.QUERIES", 5)):
+        monkeypatch.setattr(f"regraft.robustness.{place}", few)
+    monkeypatch.setattr("regraft.robustness.sanity.FEW_STEPS", 3)
+    monkeypatch.setattr("regraft.robustness.sanity.MORE_STEPS", 6)
+    monkeypatch.setattr("regraft.robustness.measuring.PGD_STEPS", 4)
+    page, model = tmp_path / "page.html", fitted[0]["bundle"]
+    words = (
+        "--label",
+        "topic",
+        "--robust",
+        "--eps",
+        "0.01,1",
+        "--examples",
+        6,
+        "--report",
+        page,
+        "--json",
+    )
+    done = shell.invoke("evaluate", model, table, *words)
+    assert done.exit_code == 0, done.stderr
+    found = shell.document(done)["robust"]
+    assert (found["noun"], found["n"], found["norm"]) == ("texts", 6, "l2")
+    small, large = (point["accuracy"]["value"] for point in found["points"])
+    assert found["clean"]["value"] >= small >= large
+    assert large < found["clean"]["value"]
+    same = found["checks"][0]
+    assert same["name"] == "what is attacked is what answers"
+    assert same["passed"]
+    html = page.read_text(encoding="utf-8")
+    assert found["as_files"] is None
+    assert "no text belongs to what was found" in html

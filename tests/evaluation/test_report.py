@@ -54,6 +54,7 @@ SHARE: Record = {"value": 0.5, "low": 0.4, "high": 0.6}
 FURTHER: Record = {
     "robust": {
         **{"norm": "linf", "norm_told": "each value", "attack": "pgd", "n": 8, "clean": SHARE},
+        **{"noun": "pictures", "axis": {"title": "ε, of 255", "scale": 255.0}},
         "points": [{"eps": 0.004, "told": "1/255", "accuracy": SHARE, "fell_to": {"pgd": 4}}],
         "checks": [{"name": "steps", "passed": True, "told": "more steps are not weaker"}],
         **{"reliable": True, "why": [], "examples": [], "limits": ["no proof"], "whole": False},

@@ -60,7 +60,7 @@ def test_it_answers_as_the_model(case: str, fitted: Any, photos: Path, some: lis
     made = refitted(model, extractors, photos, case == "wide")
     assert bool(made.head.kernels) == (case == "wide")
     box = WhiteBox.of(made)
-    x = box.pictures(made, some)
+    x = box.read(made, some)
     assert x.shape == (len(some), 3 * len(box.planes), 64, 64)
     assert len(box.planes) == (2 if case in ("views", "ensemble") else 1)
     with torch.no_grad():

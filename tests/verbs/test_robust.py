@@ -9,6 +9,7 @@ import pytest
 
 from regraft.errors import UsageError
 from regraft.evaluation.report import Report
+from regraft.robustness.attacks import NORMS
 from regraft.verbs import robust
 from regraft.verbs.evaluate import evaluate
 
@@ -90,8 +91,8 @@ def test_sizes_are_read_as_they_are_written() -> None:
     assert robust.sizes(("2/255", "1/255"), "linf") == pytest.approx((1.0, 2.0))
     assert robust.sizes(("0.5",), "l2") == pytest.approx((127.5,))
     assert len(robust.sizes((), "linf")) == len(robust.sizes((), "l2")) == 3
-    assert robust.eps_text(2.0, "linf") == "2/255"
-    assert robust.eps_text(127.5, "l2") == "0.5"
+    assert NORMS["linf"].written(2.0) == "2/255"
+    assert NORMS["l2"].written(127.5) == "0.5"
     with pytest.raises(UsageError) as error:
         robust.sizes(("2", "x", "0", "1/0"), "linf")
     assert len(error.value.mistakes) == 4

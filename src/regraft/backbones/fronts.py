@@ -68,7 +68,7 @@ def _log_mel(samples: Samples, hearing: Hearing) -> npt.NDArray[np.float32]:
         samples = samples * (LOUDEST / max(float(np.abs(samples).max()), SILENT))
     centred = np.pad(_padded(samples).astype(np.float64), WINDOW // 2, mode="reflect")
     power = _power(_frames(centred)[:-1] * np.hanning(WINDOW + 1)[:-1], WINDOW)
-    levels = np.log10(np.maximum(power @ _slaney_bank(hearing.bands).T, 1e-10))
+    levels = np.log10(np.maximum(power @ slaney_bank(hearing.bands).T, 1e-10))
     levels = np.maximum(levels, levels.max() - DYNAMIC)
     return np.ascontiguousarray((levels.T + 4) / 4, np.float32)
 
@@ -85,7 +85,7 @@ def _power(frames: Numbers, n: int) -> Numbers:
 
 
 @cache
-def _slaney_bank(bands: int) -> Numbers:
+def slaney_bank(bands: int) -> Numbers:
     """(bands, WINDOW // 2 + 1) triangles of equal area (Slaney 1998, Auditory Toolbox)."""
     lines = np.fft.rfftfreq(WINDOW, 1 / RATE)
     edges = _slaney_hertz(np.linspace(0, _slaney_mel(RATE / 2), bands + 2))
@@ -114,14 +114,14 @@ def _filterbank(samples: Samples, hearing: Hearing) -> npt.NDArray[np.float32]:
     frames = frames - frames.mean(1, keepdims=True)
     before = np.concatenate([frames[:, :1], frames[:, :-1]], 1)
     power = _power((frames - PREEMPHASIS * before) * np.hanning(WINDOW), KALDI_FFT)
-    levels = np.log(np.maximum(power @ _kaldi_bank(hearing.bands).T, KALDI_FLOOR))
+    levels = np.log(np.maximum(power @ kaldi_bank(hearing.bands).T, KALDI_FLOOR))
     whole = np.zeros((hearing.frames, hearing.bands))
     whole[: len(levels)] = levels
     return np.asarray((whole - hearing.mean) / hearing.std, np.float32)
 
 
 @cache
-def _kaldi_bank(bands: int) -> Numbers:
+def kaldi_bank(bands: int) -> Numbers:
     """(bands, KALDI_FFT // 2 + 1) triangles on the mel scale, from 20 Hz to half the rate."""
     lines = _kaldi_mel(np.fft.rfftfreq(KALDI_FFT, 1 / RATE))
     low, high = _kaldi_mel(np.array([20.0, RATE / 2]))

@@ -42,8 +42,8 @@ Eps = Annotated[
     list[str] | None,
     typer.Option(
         metavar="SHARE",
-        help="Size of the changes as a share of black to white; several times or with commas; "
-        "by default 1/255,2/255,4/255.",
+        help="Size of the changes as a share of black to white (recordings: of full scale, texts: "
+        "of a vector's length); several times or with commas; by default three sizes.",
         rich_help_panel=ROBUST,
     ),
 ]
@@ -51,7 +51,8 @@ Norm = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="linf: every value may change by so much (default); l2: the whole change.",
+        help="linf: every value may change by so much (the default); l2: the whole change; of "
+        "texts each vector's (theirs).",
         rich_help_panel=ROBUST,
     ),
 ]
@@ -59,7 +60,7 @@ Attack = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="autoattack (default), or pgd: quicker, an upper bound only.",
+        help="autoattack (default of pictures), or pgd: quicker, an upper bound only.",
         rich_help_panel=ROBUST,
     ),
 ]
@@ -156,14 +157,17 @@ def _show_robust(voice: Voice, found: dict[str, Any] | None) -> None:
 
     if found is None:
         return
-    voice.print(f"\nunder attack: {found['n']} pictures, {found['norm']}, {found['attack']}")
+    voice.print(f"\nunder attack: {found['n']} {found['noun']}, {found['norm']}, {found['attack']}")
     shares = [("none", found["clean"])]
     shares += [(f"ε = {point['told']}", point["accuracy"]) for point in found["points"]]
     heads = ("change", "right", "95 % interval")
     rows = [[change, share(one["value"]), span(one)] for change, one in shares]
+    noise = [point.get("snr") for point in found["points"]]
     voice.print(table(heads, rows, heads[1:]))
+    if told := [f"{decibels:.0f}" for decibels in noise if decibels is not None]:
+        voice.print(f"the changes are {', '.join(told)} dB below the recordings")
     if not found["whole"]:
-        voice.print("a quick attack: these are upper bounds, AutoAttack may find more")
+        voice.print("a quick attack: these are upper bounds, a stronger one may find more")
     if found["reliable"]:
         voice.print(f"{len(found['checks'])} checks of the attack passed; empirical, Lp only")
     for reason in found["why"]:

@@ -141,7 +141,7 @@ def report_page(record: Mapping[str, Any]) -> str:
         mistakes=[clips.let(pictures.of(row), "clip") for row in record.get("mistakes") or ()],
         looked=[pictures.of(row, "heatmap") for row in _wrong_first(record.get("looked") or ())],
         changes=table_rows(record["before_after"]) if record.get("before_after") else [],
-        **robust_parts(record, pictures),
+        **robust_parts(record, pictures, clips),
         **spoken_parts(record, lambda row: clips.let(pictures.of(row), "clip")),
         unlike=[pictures.of(row) for row in (record.get("novelty") or {}).get("examples") or ()],
         galleries=galleries(record.get("gallery") or (), pictures.of),

@@ -84,10 +84,11 @@ class Report:
         looked         [{file, label, predicted, right, probability, thumbnail, heatmap (thumbnail
                        under its heat map)}], of texts words [[word, share in the score]] in place
                        of the pictures; wrong answers are shown first
-        robust         norm, attack, n, clean (interval), points [{eps, told, accuracy (interval),
-                       fell_to {attack: n}}], checks [{name, passed, told}], reliable, why, examples
-                       [{file, label, predicted, eps, times, thumbnail, change, changed}], limits,
-                       whole (the attack is strong enough to stand alone), as_files {eps, n, misled}
+        robust         noun, norm, axis {title, scale}, attack, n, clean (interval), points [{eps,
+                       told, accuracy (interval), fell_to {attack: n}, snr (dB, of recordings)}],
+                       checks [{name, passed, told}], reliable, why, examples [{file, label,
+                       predicted, eps, times, thumbnail, change, changed, clip}], limits, whole (the
+                       attack is strong enough to stand alone), as_files {eps, n, misled}
         before_after   what a verb Model → Model has changed: `before_after.ToldBeforeAfter`
         corruptions    how, note (in words), n, clean and mean (intervals), worst {name, value},
                        lowest {name, severity, value}, rows [{name, kind, accuracies [of 5]}]

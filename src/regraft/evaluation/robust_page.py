@@ -16,14 +16,17 @@ class Admits(Protocol):
 
     def of(self, row: Mapping[str, Any], *others: str) -> dict[str, Any]: ...
 
+    def let(self, row: Mapping[str, Any], *names: str) -> dict[str, Any]: ...
 
-def robust_parts(record: Mapping[str, Any], pictures: Admits) -> dict[str, Any]:
+
+def robust_parts(record: Mapping[str, Any], pictures: Admits, clips: Admits) -> dict[str, Any]:
     """What the template ``robust.html`` draws beside the record."""
     found = record.get("robust") or {}
     return {
         "robust_chart": _curve(found) if found else Markup(),
         "attacked": [
-            pictures.of(row, "change", "changed") for row in (found.get("examples") or ())[:MOST]
+            clips.let(pictures.of(row, "change", "changed"), "clip")
+            for row in (found.get("examples") or ())[:MOST]
         ],
         "trade_offs": [*_trade_offs(record)],
         **_corruptions(record.get("corruptions") or {}),
@@ -54,14 +57,13 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _curve(found: Mapping[str, Any]) -> Markup:
-    scale = 255.0 if found["norm"] == "linf" else 1.0
+    scale, title = found["axis"]["scale"], found["axis"]["title"]
     rows = [(0.0, found["clean"]), *((p["eps"] * scale, p["accuracy"]) for p in found["points"])]
     points = [Point(x, a.get("value"), a.get("low"), a.get("high")) for x, a in rows]
-    unit = "ε, of 255" if found["norm"] == "linf" else "ε, length"
     return line_chart(
         "Right answers as the changes grow",
         [Series(found["attack"], points)],
-        Axis(unit, NUMBERS),
+        Axis(title, NUMBERS),
         Axis("right answers", SHARES),
     )
 

@@ -162,7 +162,7 @@ class AudioModality:
 
     def clip(self, data: bytes, file: str) -> str | None:
         """The middle CLIP_SECONDS as MP3, which every browser plays."""
-        return _played(self.decode(data, file).raw.samples)
+        return played(self.decode(data, file).raw.samples)
 
     def said(self, name: str) -> bytes | None:
         return None
@@ -195,7 +195,8 @@ def _waveform(samples: Samples, width: int, height: int) -> npt.NDArray[np.uint8
     return picture
 
 
-def _played(samples: Samples) -> str | None:
+def played(samples: Samples) -> str | None:
+    """The middle CLIP_SECONDS as a data URI of MP3; None where that is too long."""
     start = max(0, (len(samples) - CLIP_SECONDS * RATE) // 2)
     part = samples[start : start + CLIP_SECONDS * RATE]
     part = part / max(1.0, float(np.abs(part).max()))

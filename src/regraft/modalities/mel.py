@@ -13,6 +13,7 @@ HOP = 80  # samples: 5 ms, more in a long recording:
 FRAMES = 1024  # are enough, about
 BANDS = 128  # of the mel scale, from LOWEST to half the rate
 LOWEST = 20.0  # Hz
+SILENCE = 1e-12  # power up to which there is nothing to be heard
 RANGE = 80.0  # decibels under the loudest that are told apart
 
 
@@ -30,9 +31,9 @@ def picture(
 
 def levels(samples: Samples, window: int) -> Samples:
     """(bands, frames) in [0, 1], high frequencies first; silence is 0."""
-    power = _spectrogram(samples, window) @ _mel_bank(window).T
+    power = _spectrogram(samples, window) @ mel_bank(window).T
     loudest = float(power.max())
-    if loudest <= 1e-12:
+    if loudest <= SILENCE:
         return np.zeros(power.T.shape, np.float32)
     decibels = 10 * np.log10(np.maximum(power / loudest, 10 ** (-RANGE / 10)))
     return np.asarray(1 + decibels / RANGE, np.float32).T[::-1]
@@ -51,7 +52,7 @@ def _spectrogram(samples: Samples, window: int) -> npt.NDArray[np.float32]:
 
 
 @cache
-def _mel_bank(window: int) -> npt.NDArray[np.float32]:
+def mel_bank(window: int) -> npt.NDArray[np.float32]:
     """(BANDS, window // 2 + 1) triangles, evenly on the mel scale of O'Shaughnessy (1987).
 
     A triangle is at least a line of the spectrum wide: no band is empty.

@@ -18,7 +18,15 @@ from regraft.progress import Progress
 from regraft.robustness.attacks import Norm, cross_entropy, margin, pgd
 from regraft.robustness.autoattack import TOLD, Found, run_autoattack, suite
 from regraft.robustness.judging import AT_ONCE, seeded
-from regraft.robustness.sanity import CHECKS, Check, Trial, checked, only_black_box
+from regraft.robustness.sanity import (
+    CHECKS,
+    SQUARE,
+    AnswersAlone,
+    Check,
+    Trial,
+    checked,
+    only_black_box,
+)
 
 PGD_STEPS = 20
 CHECKED = 48  # pictures that the checks are made on, at most
@@ -122,10 +130,11 @@ def measured(
     *,
     classes: int,
     attack: str = "autoattack",
+    answers_alone: AnswersAlone = SQUARE,
     seed: int = 0,
     progress: Progress,
 ) -> Measured:
-    """Attack (n, c, h, w) pictures at each ε of `sizes`, which rise; all from 0 to 255."""
+    """Attack examples (n, ...) at each ε of `sizes`, which rise; all in units of the norm."""
     with torch.no_grad():
         answers = torch.cat([box(x.float()).argmax(1) for x in pictures.split(AT_ONCE)])
     right = answers == labels
@@ -134,14 +143,15 @@ def measured(
     for eps in sizes:
         left = [i for i, name in enumerate(by) if not name]
         total = len(left) * len(row.parts(classes))
-        with progress.stage(f"{row.told(classes)} at ε = {eps:g}/255", total) as advance:
+        with progress.stage(f"{row.told(classes)} at ε = {norm.written(eps)}", total) as advance:
             asked: dict[str, Any] = {"classes": classes, "seed": seed, "advance": advance}
             found = row.run(box, pictures[left], labels[left], norm, eps, **asked)
         by, changed = by.copy(), changed.clone()
         for place, name, tensor in zip(left, found.by, found.pictures, strict=True):
             by[place], changed[place] = name, tensor
         points.append(Point(eps, changed, by))
-    checks = _checks(box, pictures, labels, right, norm, points, seed, progress)
+    alone = answers_alone
+    checks = _checks(box, pictures, labels, right, norm, points, alone, seed, progress)
     return Measured(answers, points, checks)
 
 
@@ -152,15 +162,16 @@ def _checks(
     right: Tensor,
     norm: Norm,
     points: Sequence[Point],
+    answers_alone: AnswersAlone,
     seed: int,
     progress: Progress,
 ) -> list[Check]:
     """At the middle ε, on some of the pictures that are answered rightly."""
     some = right.nonzero()[:CHECKED, 0]
     if not len(some):
-        return [Check("there is something to attack", False, "no picture was answered rightly")]
+        return [Check("there is something to attack", False, "nothing was answered rightly")]
     middle = points[len(points) // 2].eps
-    trial = Trial(box, pictures[some], labels[some], norm, middle, seed)
+    trial = Trial(box, pictures[some], labels[some], norm, middle, seed, answers_alone)
     with progress.stage("checks of the attack", len(CHECKS)) as advance:
         return [*checked(trial, advance), only_black_box(points[-1].by)]
 

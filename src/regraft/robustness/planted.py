@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from regraft.robustness.attacks import TOP, Norm, pgd
+from regraft.robustness.attacks import Norm, pgd
 
 INNER = 48  # random pictures near the picture, that get its class
 NEAR = 0.5  # of ε: how far those are
@@ -58,8 +58,8 @@ def _one(
     box: nn.Module, picture: Tensor, norm: Norm, eps: float, steps: int
 ) -> tuple[bool, bool, bool]:
     many = picture.expand(INNER, *picture.shape[1:])
-    inner = torch.cat([picture, (many + norm.drawn(many, NEAR * eps)).clamp(0, TOP)])
-    edge = (picture + eps * norm.steepest(norm.drawn(picture, eps))).clamp(0, TOP)
+    inner = torch.cat([picture, norm.kept(many + norm.drawn(many, NEAR * eps), many)])
+    edge = norm.kept(picture + eps * norm.steepest(norm.drawn(picture, eps)), picture)
     with torch.no_grad():
         seen = _features(box, torch.cat([inner, edge]))
     line = _between(seen[:-1], seen[-1])
@@ -78,7 +78,7 @@ def _one(
     changed = pgd(logits, picture, nothing, norm, eps, steps=steps, losses=score)
     with torch.no_grad():
         many = picture.expand(DRAWN, *picture.shape[1:])
-        chance = (many + norm.drawn(many, eps)).clamp(0, TOP)
+        chance = norm.kept(many + norm.drawn(many, eps), many)
         by_chance = bool((logits(chance) > 0).any())
         return True, bool(logits(changed)[0, 0] > 0), by_chance
 

@@ -9,23 +9,36 @@ unreliable, and says why.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from regraft.robustness.attacks import LINF, Norm, cross_entropy, fgsm, gradient, pgd
+from regraft.robustness.attacks import Norm, cross_entropy, fgsm, gradient, pgd
 from regraft.robustness.autoattack import square
 from regraft.robustness.judging import AT_ONCE, seeded
 from regraft.robustness.planted import planted
+from regraft.robustness.random_search import random_search
 
 FEW_STEPS, MORE_STEPS = 10, 40
-LARGE = (16.0, 64.0, 128.0)  # L∞ changes after which no answer can hold; 128 of 255 makes all grey
+LARGE = (1 / 16, 1 / 4, 1 / 2)  # of the farthest: by the last, all pictures can be the same grey
 QUERIES = 150  # of the black box
 PLANTED = 12  # examples
 ALLOWED = 0.04  # of the examples: what chance may do
 FOUND = 0.9  # of the planted examples
 REPEATS = 1e-3  # by which an answer may differ from itself, relative to its largest score
-MISSED = 0.01  # of all pictures: those that only the black box may find
+MISSED = 0.01  # of all examples: those that only the black box may find
+
+
+class AnswersAlone(NamedTuple):
+    """An attack that sees no gradients, and its name."""
+
+    run: Callable[..., Tensor]
+    told: str
+
+
+SQUARE = AnswersAlone(square, "Square")
+RANDOM_SEARCH = AnswersAlone(random_search, "a random search")  # of what is no picture
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Trial:
-    """What the checks share: some pictures (n, ...) that are answered rightly, and one ε."""
+    """What the checks share: some examples (n, ...) that are answered rightly, and one ε."""
 
     box: nn.Module
     pictures: Tensor
@@ -47,6 +60,7 @@ class Trial:
     norm: Norm
     eps: float
     seed: int
+    answers_alone: AnswersAlone = SQUARE
 
     def holds(self, changed: Tensor) -> float:
         """Share of the answers that hold."""
@@ -78,7 +92,7 @@ class Trial:
     @cached_property
     def black_box(self) -> float:
         return self.holds(
-            square(
+            self.answers_alone.run(
                 self.box,
                 self.pictures,
                 self.labels,
@@ -97,8 +111,8 @@ class Trial:
     @property
     def large(self) -> Sequence[float]:
         """Changes after which no answer can hold, in this norm."""
-        pixels = self.pictures[0].numel()
-        return LARGE if self.norm is LINF else [eps * pixels**0.5 for eps in LARGE]
+        far = max(self.norm.far(one.float()) for one in self.pictures)
+        return [share * far for share in LARGE]
 
 
 def checked(trial: Trial, advance: Callable[[int], None] = lambda n: None) -> list[Check]:
@@ -131,18 +145,19 @@ def _gradients(trial: Trial) -> Iterator[Check]:
     yield Check(
         "there are gradients",
         lost <= ALLOWED,
-        f"{lost:.0%} of the pictures have none; without them gradient attacks walk blindly",
+        f"{lost:.0%} of the examples have none; without them gradient attacks walk blindly",
     )
 
 
 def _falls_to_nothing(trial: Trial) -> Iterator[Check]:
     found = [trial.after(MORE_STEPS // 2, eps) for eps in trial.large]
-    sizes = " and ".join([", ".join(f"{e:g}" for e in trial.large[:-1]), f"{trial.large[-1]:g}"])
+    *others, last = map(trial.norm.written, trial.large)
     shares = ", ".join(f"{share:.0%}" for share in found)
     yield Check(
         "nothing holds under large changes",
         found[-1] <= ALLOWED,
-        f"{shares} hold under changes of {sizes} of 255; under the last nothing can",
+        f"{shares} hold under changes of {', '.join(others)} and {last}; under the last nothing "
+        "can",
     )
 
 
@@ -169,8 +184,8 @@ def _white_beats_black(trial: Trial) -> Iterator[Check]:
     yield Check(
         "gradients are at least as strong as answers alone",
         white <= black + ALLOWED,
-        f"{white:.0%} hold under PGD, {black:.0%} under {QUERIES} queries of Square, which sees "
-        "only answers",
+        f"{white:.0%} hold under PGD, {black:.0%} under {QUERIES} queries of "
+        f"{trial.answers_alone.told}, which sees only answers",
     )
 
 
@@ -221,5 +236,5 @@ def same_answers(white: Tensor, own: Tensor) -> Check:
     return Check(
         "what is attacked is what answers",
         share >= 1 - MISSED,
-        f"{share:.1%} of the answers on the pictures themselves are those of the model's engine",
+        f"{share:.1%} of the answers on the examples themselves are those of the model's engine",
     )

@@ -1,7 +1,7 @@
 """WhiteBox: a model as one differentiable function of its pictures, as it answers.
 
     box = WhiteBox.of(model)
-    logits = box(box.pictures(model, files))
+    logits = box(box.read(model, files))
 
 All networks side by side, all their views, the head with its similarities to landmarks, divided by
 the temperature: what an attack must see. Where networks read several views of a picture, each view
@@ -126,7 +126,7 @@ class WhiteBox(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.as_tensor(self.head(self.features(x)) / self.temperature)
 
-    def pictures(self, model: Model, files: Sequence[str]) -> Tensor:
+    def read(self, model: Model, files: Sequence[str]) -> Tensor:
         """(n, 3 p, size, size) uint8 of files, prepared as the model's networks read them.
 
         Raises Unreadable naming the file.

@@ -79,7 +79,7 @@ def _noisy_one_step(asked: Asked, norm: Norm, given: Numbers) -> Tensor:
     noisy = pictures + norm.drawn(pictures, given["noise"] * asked.eps)
     found = gradient(lambda x: asked.loss(asked.bare(x).float(), asked.targets), noisy)
     changed = noisy + asked.eps * norm.steepest(found)
-    return asked.loss(asked.network(changed.clamp(0, TOP)).float(), asked.targets)
+    return asked.loss(asked.network(norm.kept(changed, pictures)).float(), asked.targets)
 
 
 def _several_steps(asked: Asked, norm: Norm, given: Numbers) -> Tensor:

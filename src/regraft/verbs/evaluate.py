@@ -57,8 +57,8 @@ def evaluate(
     positive: str | None = None,
     robust: bool = False,
     eps: Sequence[str] = (),
-    norm: str = "linf",
-    attack: str = "autoattack",
+    norm: str | None = None,
+    attack: str | None = None,
     attacked: int = EXAMPLES,
     corruptions: bool = False,
     repair: bool | None = None,
@@ -78,9 +78,9 @@ def evaluate(
            classes the second
     robust     measure what is left of the accuracy under attack, on up to `attacked` examples;
                takes minutes to hours
-    eps        changes as shares of the range from black to white, such as ``2/255``; empty: usual
-    norm       how a change is measured: linf or l2
-    attack     autoattack, or pgd: quicker, and an upper bound only
+    eps        changes as shares of black to white, such as ``2/255``; of full scale (recordings);
+               of a word piece's vector (texts); empty: usual ones
+    norm, attack  linf or l2 (texts: l2 of each vector); of pictures autoattack, else pgd
     corruptions  measure on noisy, blurred, misspelt … examples too: 12 to 15 kinds, 5 severities
     repair  mend boxes with a fault, where that can be done
     labels, separator  of tags and numbers, as for `regraft.load`

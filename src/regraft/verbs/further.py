@@ -21,15 +21,15 @@ def further_parts(
 
 
 def _under_attack(
-    model: Model, eps: Sequence[str], norm: str, attack: str, most: int
+    model: Model, eps: Sequence[str], norm: str | None, attack: str | None, most: int
 ) -> Callable[..., dict[str, Any]]:
     """What measures under attack."""
-    from regraft.robustness.prepared import planes_of
+    from regraft.robustness.arenas import arena_of
     from regraft.verbs import robust
 
-    robust.sizes(eps, norm)
-    robust.refuse_unknown(attack, most)
-    planes_of(model)
+    arena = arena_of(model)
+    robust.sizes(eps, norm, arena)
+    robust.refuse_unknown(attack, most, arena)
     return partial(robust.robust, model, eps=eps, norm=norm, attack=attack, most=most)
 
 

@@ -1,9 +1,9 @@
 """evaluate --robust: how much of the accuracy is left under attack, as a part of a report."""
 
-import math
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,43 +16,35 @@ from regraft.model.model import Model
 from regraft.progress import Progress, Quiet
 
 if TYPE_CHECKING:
+    from regraft.robustness.arenas import Arena
+    from regraft.robustness.attacks import Norm
     from regraft.robustness.measuring import Measured, Point
     from regraft.robustness.sanity import Check
-    from regraft.robustness.whitebox import WhiteBox
 
-TOP = 255.0
-USUAL = {"linf": ("1/255", "2/255", "4/255"), "l2": ("0.25", "0.5", "1")}
 EXAMPLES = 300
 SHOWN = 8
-LARGEST = {"linf": 1.0, "l2": math.inf}  # more is beyond the range of a pixel
-
-LIMITS = (
-    "Empirical: no attack of those run found more. That is no proof, and a better attack may.",
-    "Only small changes in the norm named: other changes (a sticker, another light, a rotation, "
-    "another camera) are not covered.",
-    "Pictures were changed after they were resized for the network, which is the stronger attacker "
-    "than one who changes the file.",
-)
 
 
-def sizes(texts: Sequence[str], norm: str) -> tuple[float, ...]:
-    """``2/255`` or ``0.5``, of the range from black to white → ε in pixel units, rising.
+def sizes(
+    texts: Sequence[str], norm: str | None, arena: "Arena | None" = None
+) -> tuple[float, ...]:
+    """``2/255`` or ``0.5``, as they are written → ε in units of the norm, rising.
+
+    arena  what is attacked; None: pictures
 
     Raises UsageError with all that is wrong.
     """
-    from regraft.robustness.attacks import NORMS
+    from regraft.robustness.arenas import ARENAS
 
-    if norm not in NORMS:
-        raise UsageError(f"norm: {norm!r} is not one of {', '.join(NORMS)}")
+    arena = arena or ARENAS["image"]
+    change = arena.change(norm)
     found, mistakes = [], []
-    for text in texts or USUAL[norm]:
+    for text in texts or change.usual:
         value = _share(text)
-        if value is None or not 0 < value <= LARGEST[norm]:
-            mistakes.append(
-                f"eps: {text!r} is no share of the range from black to white such as 2/255 or 0.01"
-            )
+        if value is None or not 0 < value <= change.most:
+            mistakes.append(f"eps: {text!r} is no share {arena.share}")
         else:
-            found.append(value * TOP)
+            found.append(value * change.norm.unit)
     if mistakes:
         raise UsageError(*mistakes)
     return tuple(sorted(set(found)))
@@ -66,13 +58,14 @@ def _share(text: str) -> float | None:
         return None
 
 
-def refuse_unknown(attack: str, examples: int) -> None:
+def refuse_unknown(attack: str | None, examples: int, arena: "Arena") -> None:
     """Raise UsageError for what cannot be obeyed."""
-    from regraft.robustness.measuring import ATTACKS
-
     mistakes = []
-    if attack not in ATTACKS:
-        mistakes.append(f"attack: {attack!r} is not one of {', '.join(ATTACKS)}")
+    if attack not in (None, *arena.attacks):
+        known = ", ".join(arena.attacks)
+        mistakes.append(
+            f"attack: {attack!r} is not one of {known}, which there are on {arena.noun}"
+        )
     if type(examples) is not int or examples < 1:
         mistakes.append(f"examples: expected a whole number of 1 or more, got {examples!r}")
     if mistakes:
@@ -85,8 +78,8 @@ def robust(
     seen: Pass,
     *,
     eps: Sequence[str] = (),
-    norm: str = "linf",
-    attack: str = "autoattack",
+    norm: str | None = None,
+    attack: str | None = None,
     most: int = EXAMPLES,
     resamples: int = 1000,
     seed: int = 0,
@@ -102,46 +95,41 @@ def robust(
     """
     import torch
 
-    from regraft.robustness.attacks import NORMS
+    from regraft.robustness.arenas import arena_of
     from regraft.robustness.measuring import ATTACKS, measured
     from regraft.robustness.sanity import same_answers
-    from regraft.robustness.whitebox import WhiteBox, as_files
 
-    wanted = sizes(eps, norm)
-    refuse_unknown(attack, most)
-    begin = time.perf_counter()
-    box = WhiteBox.of(model)
+    arena = arena_of(model)
+    wanted, change = sizes(eps, norm, arena), arena.change(norm)
+    refuse_unknown(attack, most, arena)
+    begin, name = time.perf_counter(), attack or arena.attacks[0]
+    box = arena.box(model)
     some = drawn(seen, len(examples), most, seed)
     paths = examples.table["path"].to_list()
-    whole = box.pictures(model, [paths[i] for i in some])
+    whole = box.read(model, [paths[i] for i in some])
     labels = torch.from_numpy(examples.targets[some])
-    pictures, truth = whole.to(box.device), labels.to(box.device)
-    by: dict[str, Any] = {"attack": attack, "seed": seed, "progress": progress or Quiet()}
-    classes = len(model.classes)
-    found = measured(box, pictures, truth, NORMS[norm], wanted, classes=classes, **by)
-    own = as_files(model, box, whole)
+    by: dict[str, Any] = {"attack": name, "seed": seed, "progress": progress or Quiet()}
+    by |= {"classes": len(model.classes), "answers_alone": arena.answers_alone}
+    found = measured(box, whole.to(box.device), labels.to(box.device), change.norm, wanted, **by)
+    assert seen.features is not None, "models have networks"
+    own = model.head.scores(seen.features[some]).argmax(1)
     same = same_answers(found.answers.cpu(), torch.from_numpy(own))
+    attacked = Attacked(model, examples, some, whole, labels, arena, change.norm, found)
     told = {
-        "norm": norm,
-        "norm_told": NORMS[norm].told,
-        "attack": ATTACKS[attack].told(classes),
-        "whole": ATTACKS[attack].whole,
+        "noun": arena.noun,
+        "norm": change.norm.name,
+        "norm_told": change.norm.told,
+        "axis": dict(zip(("title", "scale"), change.norm.axis, strict=True)),
+        "attack": ATTACKS[name].told(len(model.classes)),
+        "whole": ATTACKS[name].whole,
         "n": len(some),
         "seconds": time.perf_counter() - begin,
-        "as_files": _as_files(model, box, found.points, labels.numpy(), norm),
-        "examples": [*_examples(model, box, examples, some, whole, found, labels.numpy(), norm)],
-        "limits": list(LIMITS),
+        "as_files": attacked.as_files(box),
+        "examples": [*attacked.examples_shown(box)],
+        "limits": list(arena.limits),
     }
     asked = {"resamples": resamples, "seed": seed}
-    return told | _figures(found, labels, norm, asked) | _trust([same, *found.checks])
-
-
-def _figures(found: "Measured", labels: Any, norm: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """Clean and robust accuracy, with intervals."""
-    return {
-        "clean": share_of((found.answers.cpu() == labels).numpy(), asked),
-        "points": [_point(point, norm, asked) for point in found.points],
-    }
+    return told | attacked.figures(asked) | _trust([same, *found.checks])
 
 
 def _trust(checks: "Sequence[Check]") -> dict[str, Any]:
@@ -162,11 +150,6 @@ def drawn(seen: Pass, n: int, most: int, seed: int) -> Any:
     return np.sort(np.random.default_rng([seed, 41]).permutation(readable)[:most])
 
 
-def eps_text(eps: float, norm: str) -> str:
-    """As it is written: 2/255 where every value may change so much, else the length, 0.5."""
-    return f"{eps:g}/255" if norm == "linf" else f"{eps / TOP:g}"
-
-
 def share_of(right: Any, asked: dict[str, Any]) -> dict[str, Any]:
     """Of flags (n,), with its interval as plain data."""
     claims = np.stack([1.0 - right, right.astype(float)], 1)
@@ -174,75 +157,75 @@ def share_of(right: Any, asked: dict[str, Any]) -> dict[str, Any]:
     return bootstrap(ones, claims, metrics=["accuracy"], **asked)["accuracy"].to_dict()
 
 
-def _point(point: "Point", norm: str, asked: dict[str, Any]) -> dict[str, Any]:
-    fell = [name for name in point.by if name]
-    return {
-        "eps": point.eps / TOP,
-        "told": eps_text(point.eps, norm),
-        "accuracy": share_of(np.array(point.holds), asked),
-        "fell_to": {name: fell.count(name) for name in dict.fromkeys(fell)},
-    }
+@dataclass(frozen=True)
+class Attacked:
+    """What was attacked, and what was found.
 
+    some    (n,) places among the examples
+    whole   (n, ...) these as the box reads them, and their labels (n,)
+    """
 
-def _as_files(
-    model: Model, box: "WhiteBox", points: Sequence["Point"], labels: Any, norm: str
-) -> dict[str, Any] | None:
-    """Of the changed pictures at the largest ε, how many still mislead when they are files."""
-    from regraft.robustness.measuring import ITSELF
-    from regraft.robustness.whitebox import as_files
+    model: Model
+    examples: Dataset
+    some: Any
+    whole: Any
+    labels: Any
+    arena: "Arena"
+    norm: "Norm"
+    found: "Measured"
 
-    last = points[-1]
-    fell = [i for i, name in enumerate(last.by) if name not in ("", ITSELF)]
-    if not fell:
-        return None
-    answers = as_files(model, box, last.pictures[fell].cpu())
-    share = float((answers != labels[fell]).mean())
-    return {"eps": eps_text(last.eps, norm), "n": len(fell), "misled": share}
-
-
-def _examples(
-    model: Model,
-    box: "WhiteBox",
-    examples: Dataset,
-    some: Any,
-    whole: Any,
-    found: "Measured",
-    labels: Any,
-    norm: str,
-) -> Iterator[dict[str, Any]]:
-    """Pictures that fell at the smallest ε at which enough did, with their change enlarged."""
-    import torch
-
-    from regraft.model.looking import plain
-    from regraft.robustness.measuring import ITSELF, told_of
-
-    point = next((p for p in found.points if _fell(p) >= SHOWN // 2), found.points[-1])
-    places = [i for i, name in enumerate(point.by) if name not in ("", ITSELF)][:SHOWN]
-    for i in places:
-        before = whole[i, :3].float()
-        after = point.pictures[i, :3].cpu()
-        change = after - before
-        enlarged = 127.5 + 127.5 * change / change.abs().max().clamp(min=1e-6)
-        with torch.no_grad():
-            answer = int(box(point.pictures[i : i + 1]).argmax(1))
-        yield {
-            "file": examples.table["id"][int(some[i])],
-            "label": model.classes[int(labels[i])],
-            "predicted": model.classes[answer],
-            "eps": eps_text(point.eps, norm),
-            "by": told_of(point.by[i]),
-            "times": float(127.5 / change.abs().max().clamp(min=1e-6)),
-            "thumbnail": plain(_pixels(before)),
-            "change": plain(_pixels(enlarged)),
-            "changed": plain(_pixels(after)),
+    def figures(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Clean and robust accuracy, with intervals."""
+        return {
+            "clean": share_of((self.found.answers.cpu() == self.labels).numpy(), asked),
+            "points": [self._point(point, asked) for point in self.found.points],
         }
 
+    def _point(self, point: "Point", asked: dict[str, Any]) -> dict[str, Any]:
+        fell = [name for name in point.by if name]
+        return {
+            "eps": point.eps / self.norm.unit,
+            "told": self.norm.written(point.eps),
+            "accuracy": share_of(np.array(point.holds), asked),
+            "fell_to": {name: fell.count(name) for name in dict.fromkeys(fell)},
+            **self.arena.told(self.whole.float(), point.pictures.cpu()),
+        }
 
-def _fell(point: "Point") -> int:
+    def as_files(self, box: Any) -> dict[str, Any] | None:
+        """Of those changed at the largest ε, how many still mislead when they are files."""
+        last = self.found.points[-1]
+        fell = _changed(last)
+        if not fell or self.arena.filed is None:
+            return None
+        answers = self.arena.filed(self.model, box, last.pictures[fell].cpu())
+        share = float((answers != self.labels.numpy()[fell]).mean())
+        return {"eps": self.norm.written(last.eps), "n": len(fell), "misled": share}
+
+    def examples_shown(self, box: Any) -> Iterator[dict[str, Any]]:
+        """Some that fell at the smallest ε at which enough did, with their change enlarged."""
+        import torch
+
+        from regraft.robustness.measuring import told_of
+
+        if self.arena.shown is None:
+            return
+        points = self.found.points
+        point = next((p for p in points if len(_changed(p)) >= SHOWN // 2), points[-1])
+        for i in _changed(point)[:SHOWN]:
+            with torch.no_grad():
+                answer = int(box(point.pictures[i : i + 1]).argmax(1))
+            yield {
+                "file": self.examples.table["id"][int(self.some[i])],
+                "label": self.model.classes[int(self.labels[i])],
+                "predicted": self.model.classes[answer],
+                "eps": self.norm.written(point.eps),
+                "by": told_of(point.by[i]),
+                **self.arena.shown(self.whole[i], point.pictures[i].cpu()),
+            }
+
+
+def _changed(point: "Point") -> list[int]:
+    """Places of the examples that fell to an attack."""
     from regraft.robustness.measuring import ITSELF
 
-    return sum(name not in ("", ITSELF) for name in point.by)
-
-
-def _pixels(x: Any) -> Any:
-    return np.asarray(x.round().clamp(0, 255).permute(1, 2, 0).numpy().astype(np.uint8))
+    return [i for i, name in enumerate(point.by) if name not in ("", ITSELF)]
