@@ -155,7 +155,9 @@ def test_recordings_are_attacked(
     assert same["passed"]
     html = page.read_text(encoding="utf-8")
     assert "Recordings that changed their answer" in html
-    assert 0 < found["points"][1]["snr"] < found["points"][0]["snr"]
+    quiet, loud = (point["snr"] for point in found["points"])
+    assert loud > 0
+    assert quiet is None or quiet > loud  # none where no answer fell
     assert found["as_files"]["misled"] > 0.5
     shown = found["examples"][0]
     assert shown["label"] != shown["predicted"]
