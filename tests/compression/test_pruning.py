@@ -22,6 +22,7 @@ from regraft.compression.pruning import (
     pruned,
     refuse_unfit,
 )
+from regraft.compression.sparsity import sparse
 from regraft.errors import BackboneError, UsageError
 from regraft.training.grafted import Grafted
 from regraft.transfer.scaling import BlockScaling
@@ -33,6 +34,7 @@ NETWORKS = {
     "resnet10t": {},
     "vgg11_bn": {"mlp_ratio": 0.01},  # else its layer of 4,096 is 400 MB
     "tf_efficientnet_lite0": {},
+    "vgg11": {"mlp_ratio": 0.01},
 }
 
 
@@ -146,6 +148,31 @@ def test_a_target_that_is_none_is_refused(text: str) -> None:
 def test_networks_without_channels_are_refused() -> None:
     row = catalog()["minilm-l6"]
     assert "do not offer 'prune'" in next(refuse_unfit(Extractor(row, row.spec, "torch")))
+
+
+def test_an_importance_that_a_network_cannot_have_is_refused(saved: Saved) -> None:
+    one = saved("vgg11")
+    assert "vgg11 has no BatchNorm" in next(refuse_unfit(one, "bn-scale"))
+    assert not list(refuse_unfit(one, "l1"))
+    assert not list(refuse_unfit(saved("resnet10t"), "bn-scale"))
+
+
+def test_the_smallest_weights_of_all_layers_become_zero(saved: Saved) -> None:
+    one = saved("resnet10t")
+    made = sparse(one, 0.5)
+    assert made.zeros == pytest.approx(0.5, abs=1e-4)
+    assert len(set(made.layers.values())) > 1  # not half of each layer
+    before, after = (load_file(weight_file(row)) for row in (one.row, made.extractor.row))
+    assert before.keys() == after.keys()
+    gone = torch.cat([before[f"{n}.weight"][after[f"{n}.weight"] == 0].abs() for n in made.layers])
+    stay = torch.cat([before[f"{n}.weight"][after[f"{n}.weight"] != 0].abs() for n in made.layers])
+    assert gone.max() <= stay.min()
+    assert all(torch.equal(before[k], after[k]) for k in before if k.startswith(("fc", "bn1")))
+    assert not any((t == 0).any() for n, t in one.network.module.named_parameters() if t.ndim == 4)
+    with torch.no_grad():
+        assert torch.isfinite(made.extractor.network(batches()[0][0])).all()
+    assert made.extractor.macs == one.macs
+    assert "sparsity=0.5" in made.extractor.row.name
 
 
 def test_shapes_that_are_larger_or_of_another_kind_are_refused(saved: Saved) -> None:

@@ -87,3 +87,19 @@ def test_all_mistakes_are_told_together(fitted: Fitted) -> None:
 def test_too_few_examples_to_choose_by_are_told(fitted: Fitted) -> None:
     with pytest.raises(DataError, match="held back to choose by"):
         regraft.prune(fitted.model)
+
+
+def test_zeros_are_for_study_and_say_so(fitted: Fitted) -> None:
+    made = regraft.prune(fitted.model, sparsity=0.3, max_drop=None, resamples=100)
+    told, record = made.record["pruned"], made.record["before_after"]
+    assert told["zeros"] == pytest.approx([0.3], abs=1e-3)
+    assert record["after"]["macs"] == record["before"]["macs"]
+    assert "for study" in record["told"]
+    assert record["n"] > 0
+
+
+def test_zeros_and_channels_are_one_or_the_other(fitted: Fitted) -> None:
+    with pytest.raises(UsageError, match="target, floor is about channels"):
+        regraft.prune(fitted.model, sparsity=0.5, target="macs=0.5", floor=0.5)
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        regraft.prune(fitted.model, sparsity=1.0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regraft.cli.edge import Reply, Voice
+from regraft.cli.options import check_output, given
 from regraft.cli.tables import table
 from regraft.errors import UsageError
 
@@ -20,6 +21,15 @@ SmallModel = Annotated[
 ]
 
 
+SmallData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="Examples; by default those of the fit: what the model learned from teaches or "
+        "calibrates, the others are measured on.",
+    ),
+]
 SmallOut = Annotated[
     Path,
     typer.Option("--out", metavar="FILE", help="The bundle to write; ends in .regraft."),
@@ -44,6 +54,26 @@ def allowed(max_drop: str | None) -> dict[str, Any]:
         raise UsageError(
             f"--max-drop: expected points such as 0.5, or {ANY}, got {max_drop!r}"
         ) from None
+
+
+def smaller(
+    voice: Voice,
+    verb: str,
+    model: Path,
+    data: str | None,
+    out: Path,
+    max_drop: str | None,
+    **asked: Any,
+) -> Any:
+    """The model that a public function, prune or quantize, makes; nothing is written yet.
+
+    asked  its settings; those that were not set are left out
+    """
+    import regraft
+
+    check_output("--out", out, BUNDLE)
+    make = getattr(regraft, verb)
+    return make(model, data, progress=voice.progress, **given(**asked), **allowed(max_drop))
 
 
 def show_before_after(voice: Voice, record: Mapping[str, Any]) -> None:

@@ -4,18 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from regraft.cli.before_after import BUNDLE, MaxDrop, SmallModel, SmallOut, allowed, written
+from regraft.cli.before_after import MaxDrop, SmallData, SmallModel, SmallOut, smaller, written
 from regraft.cli.edge import Reply, Voice
-from regraft.cli.options import (
-    Label,
-    PathColumn,
-    Root,
-    Seed,
-    check_output,
-    columns,
-    given,
-    several,
-)
+from regraft.cli.options import Label, PathColumn, Root, Seed, Text, columns, several
 from regraft.cli.tables import table
 
 Targets = Annotated[
@@ -32,12 +23,7 @@ def prune(
     voice: Voice,
     model: SmallModel,
     out: SmallOut,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SOURCE", help="Examples to learn again; by default those of the fit."
-        ),
-    ] = None,
+    data: SmallData = None,
     target: Targets = None,
     importance: Annotated[
         str | None,
@@ -55,35 +41,42 @@ def prune(
         str | None,
         typer.Option(metavar="TIME", help="Of training, such as 90s or 10min (the default)."),
     ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Instead, for study: so many single weights become zero, the smallest; nothing "
+            "gets faster or smaller by it.",
+        ),
+    ] = None,
     max_drop: MaxDrop = None,
     seed: Seed = None,
     label: Label = None,
     path_column: PathColumn = None,
+    text: Text = None,
     root: Root = None,
 ) -> Reply:
     """Make a model faster: fewer channels in its network."""
-    import regraft
     from regraft.recipe import seconds
 
-    check_output("--out", out, BUNDLE)
-    small = regraft.prune(
-        model,
-        data,
-        progress=voice.progress,
-        **given(
-            target=several(target),
-            importance=importance,
-            floor=floor,
-            budget=None if budget is None else seconds(budget),
-            seed=seed,
-        ),
-        **allowed(max_drop),
-        **columns(label, None, path_column, None, None, root),
-    )
-    told = small.record["pruned"]
-    _show_curve(voice, told)
+    how = {"target": several(target), "importance": importance, "floor": floor}
+    how |= {"budget": None if budget is None else seconds(budget), "sparsity": sparsity}
+    told = columns(label, None, path_column, text, None, root)
+    small = smaller(voice, "prune", model, data, out, max_drop, seed=seed, **how, **told)
+    found = small.record["pruned"]
+    show = _show_curve if "curve" in found else _show_zeros
+    show(voice, found)
     reply = written(voice, small, out)
-    return Reply({**reply.document, "pruned": told})
+    return Reply({**reply.document, "pruned": found})
+
+
+def _show_zeros(voice: Voice, told: dict[str, Any]) -> None:
+    """What became zero, and that it helps nobody but who studies it."""
+    zeros = ", ".join(f"{share:.1%}" for share in told["zeros"])
+    voice.print(
+        f"{zeros} of the weights are zero: no engine here skips single zeros, so that nothing is "
+        "faster or smaller; for that give a --target, or use regraft quantize"
+    )
 
 
 def _show_curve(voice: Voice, told: dict[str, Any]) -> None:

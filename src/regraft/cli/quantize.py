@@ -4,23 +4,16 @@ from typing import Annotated
 
 import typer
 
-from regraft.cli.before_after import BUNDLE, MaxDrop, SmallModel, SmallOut, allowed, written
+from regraft.cli.before_after import MaxDrop, SmallData, SmallModel, SmallOut, smaller, written
 from regraft.cli.edge import Reply, Voice
-from regraft.cli.options import Label, PathColumn, Root, Seed, Text, check_output, columns, given
+from regraft.cli.options import Label, PathColumn, Root, Seed, Text, columns
 
 
 def quantize(
     voice: Voice,
     model: SmallModel,
     out: SmallOut,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SOURCE",
-            help="Examples; by default those of the fit: what the model learned from calibrates, "
-            "the others are measured on.",
-        ),
-    ] = None,
+    data: SmallData = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -48,15 +41,7 @@ def quantize(
     root: Root = None,
 ) -> Reply:
     """Make a model faster: whole numbers of 8 bits."""
-    import regraft
-
-    check_output("--out", out, BUNDLE)
-    small = regraft.quantize(
-        model,
-        data,
-        progress=voice.progress,
-        **given(method=method, head=head, calibration=calibration, seed=seed),
-        **allowed(max_drop),
-        **columns(label, None, path_column, text, None, root),
-    )
+    told = columns(label, None, path_column, text, None, root)
+    asked = {"method": method, "head": head, "calibration": calibration, "seed": seed}
+    small = smaller(voice, "quantize", model, data, out, max_drop, **asked, **told)
     return written(voice, small, out)

@@ -38,6 +38,7 @@ ROUND_TO = 8  # channels: engines compute in such blocks
 MOST_PRUNED = 0.95
 FILE = "model.safetensors"
 OPERATION = "prune"  # of a family
+BN_SCALE = "bn-scale"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ IMPORTANCES: Mapping[str, Importance] = MappingProxyType(
             "gradient times weight", lambda tp: tp.importance.TaylorImportance(), gradients=True
         ),
         "l1": Importance("size of weights", lambda tp: tp.importance.MagnitudeImportance(p=1)),
-        "bn-scale": Importance("scale of BatchNorm", lambda tp: tp.importance.BNScaleImportance()),
+        BN_SCALE: Importance("scale of BatchNorm", lambda tp: tp.importance.BNScaleImportance()),
     }
 )
 
@@ -112,13 +113,21 @@ MEASURES: Mapping[str, Callable[[Made], float]] = MappingProxyType(
 )
 
 
-def refuse_unfit(one: Extractor) -> Iterator[str]:
-    """What keeps a network from being pruned."""
+def refuse_unfit(one: Extractor, importance: str = "") -> Iterator[str]:
+    """What keeps a network from being pruned, or from being pruned by that importance."""
     row = one.row
     if row.graph:
         yield f"model: {row.name} is a graph for {row.graph}; prune the model it was made from"
     elif OPERATION not in families()[row.family].operations:
         yield f"model: networks of the family {row.family} do not offer {OPERATION!r}"
+    elif importance == BN_SCALE and not _has_scales(one.network.module):
+        yield f"importance: {row.name} has no BatchNorm, whose scales {BN_SCALE} goes by; take l1"
+
+
+def _has_scales(module: "nn.Module") -> bool:
+    from regraft.training.norms import BATCH_NORMS
+
+    return any(isinstance(part, BATCH_NORMS) for part in module.modules())
 
 
 def pruned(
@@ -141,19 +150,20 @@ def pruned(
     tp = _torch_pruning()
     model = deepcopy(model)
     network = model.network
-    row, made = IMPORTANCES[importance], Made(network, one.engine_name)
+    how, made = IMPORTANCES[importance], Made(network, one.engine_name)
     module = network.module.requires_grad_(True)
-    if row.gradients:
+    if how.gradients:
         _gradients(model, batches)
     for parameter in module.parameters():  # what no loss has reached counts for nothing
         if parameter.grad is None:
             parameter.grad = parameter.data.new_zeros(parameter.shape)
     begin = {t.measure: MEASURES[t.measure](made) for t in targets}
-    pruner = _pruner(tp, network, one.row, row.make(tp), floor)
+    pruner = _pruner(tp, network, one.row, how.make(tp), floor)
     for target in sorted(targets, key=lambda t: -t.share):
         _down_to(target, begin[target.measure], made, pruner)
         _settle(model, batches)
-        yield target, _kept(module, one.row, one.spec, target, multiply_adds(network))
+        row = kept_row(module, one.row, one.spec, str(target), multiply_adds(network), narrow=True)
+        yield target, row
 
 
 def _down_to(target: Target, begin: float, made: Made, pruner: Any) -> None:
@@ -227,10 +237,20 @@ def _gradients(model: "Grafted", batches: "Sequence[tuple[Tensor, Tensor]]") -> 
         torch.nn.functional.cross_entropy(model(pixels), labels).backward()
 
 
-def _kept(
-    module: "nn.Module", row: CatalogRow, spec: InputSpec, target: Target, macs: int
+def kept_row(
+    module: "nn.Module",
+    row: CatalogRow,
+    spec: InputSpec,
+    told: str,
+    macs: int,
+    *,
+    narrow: bool = False,
 ) -> CatalogRow:
-    """The weights in the cache, named by their content, and the row that reads them."""
+    """The weights in the cache, named by their content, and the row that reads them.
+
+    told    what was done, as a part of the name
+    narrow  whether layers have fewer channels than the architecture says
+    """
     from safetensors.torch import save
 
     state = {name: t.detach().clone().contiguous() for name, t in module.state_dict().items()}
@@ -238,17 +258,18 @@ def _kept(
     own = hashlib.sha256(data).hexdigest()
     folder = cache_folder(f"pruned/{own}")
     write_atomically(folder / FILE, data)
-    if row.config:
-        write_atomically(folder / Path(row.config).name, row_file(row, row.config).read_bytes())
+    for name in filter(None, (row.config, row.tokenizer)):
+        write_atomically(folder / Path(name).name, row_file(row, name).read_bytes())
     return replace(
         row,
-        name=f"{row.name} ({target})",
+        name=f"{row.name} ({told})",
         weights=Weights("folder", str(folder), FILE, sha256=own),
         spec=row.spec.at(spec.size),
         parameters=sum(p.numel() for p in module.parameters()),
         gflops=2 * macs / 1e9,
         config=Path(row.config).name,
-        narrow=True,
+        tokenizer=Path(row.tokenizer).name,
+        narrow=narrow or row.narrow,
         check=None,
         upstream_score=None,
         score_from="",

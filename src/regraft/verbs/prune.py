@@ -11,7 +11,7 @@ on examples that taught neither.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from regraft.compression.pruning import (
     pruned,
     refuse_unfit,
 )
+from regraft.compression.quantization import refuse_graph
 from regraft.data.dataset import Dataset
 from regraft.errors import DataError, UsageError
 from regraft.model.model import Model
@@ -31,11 +32,13 @@ from regraft.model.opening import opened
 from regraft.progress import Progress, Quiet
 from regraft.verbs.before_after import before_and_after, kept
 from regraft.verbs.narrowing import Lost, Narrowed, Narrower
+from regraft.verbs.refitting import with_networks
 from regraft.verbs.tasks import carried_out
 from regraft.verbs.unseen import divided_for, examples_of
 
 MAX_DROP = 1.0  # points of accuracy that may be lost, if nobody says otherwise
 TARGET = "macs=0.5"
+IMPORTANCE = "taylor"
 BUDGET = 600.0  # seconds of training, for all targets together
 FEWEST = 30  # examples that points are chosen by
 
@@ -44,10 +47,11 @@ def prune(
     model: Any,
     data: Any = None,
     *,
-    target: str | Sequence[str] = TARGET,
-    importance: str = "taylor",
-    floor: float = FLOOR,
-    budget: float = BUDGET,
+    target: str | Sequence[str] = (),
+    importance: str | None = None,
+    floor: float | None = None,
+    budget: float | None = None,
+    sparsity: float | None = None,
     max_drop: float | None = MAX_DROP,
     seed: int = 0,
     resamples: int = 1000,
@@ -61,10 +65,12 @@ def prune(
     data        examples: a Dataset or a source; None: those that the model was fitted on
     target      macs, params, bytes or latency (measured here) as a share of what it takes now, such
                 as ``macs=0.5``; of several the smallest network is taken that holds on held-back
-                examples, and ``record["pruned"]`` has the curve of all
-    importance  by what channels leave: taylor, l1 or bn-scale
-    floor       share of the channels of each group of layers that stays
-    budget      seconds of training
+                examples, and ``record["pruned"]`` has the curve of all; empty: macs=0.5
+    importance  by what channels leave: taylor, l1 or bn-scale; None: taylor
+    floor       share of the channels of each group of layers that stays; None: a quarter
+    budget      seconds of training; None: 600
+    sparsity    instead, for study: this share of single weights, the smallest, becomes zero in any
+                network, without learning again. Nothing gets faster or smaller by it
     max_drop    points of accuracy that may be lost, in hundredths; None: any
     columns     of a manifest: label, text, path_column, root
 
@@ -73,8 +79,8 @@ def prune(
     reached, RegraftError where too much is lost.
     """
     read = opened(model)
-    targets = [target] if isinstance(target, str) else [*target]
-    asked = Asked(tuple(targets), importance, floor, budget, max_drop, seed, resamples)
+    how = {"target": target, "importance": importance, "floor": floor, "budget": budget}
+    asked = Asked.of(how, sparsity, max_drop=max_drop, seed=seed, resamples=resamples)
     settings: dict[str, Any] = {"store": store, "progress": progress or Quiet()}
     return carried_out("prune", read.task)(read, data, columns, asked, **settings)
 
@@ -87,9 +93,32 @@ class Asked:
     importance: str
     floor: float
     budget: float
+    sparsity: float | None
     max_drop: float | None
     seed: int
     resamples: int
+
+    @classmethod
+    def of(cls, how: dict[str, Any], sparsity: float | None, **others: Any) -> Self:
+        """Settings that were not made get their usual values.
+
+        how  those of channels, which have no use beside `sparsity`; raises UsageError
+        """
+        made = {name: value for name, value in how.items() if value not in (None, (), [])}
+        if sparsity is not None and made:
+            raise UsageError(
+                f"sparsity: zeros of single weights, while {', '.join(made)} is about channels; "
+                "give one of the two"
+            )
+        target = made.get("target", TARGET)
+        return cls(
+            targets=(target,) if isinstance(target, str) else tuple(target),
+            importance=made.get("importance", IMPORTANCE),
+            floor=made.get("floor", FLOOR),
+            budget=made.get("budget", BUDGET),
+            sparsity=sparsity,
+            **others,
+        )
 
 
 def prune_classifier(
@@ -102,13 +131,16 @@ def prune_classifier(
     progress: Progress,
 ) -> Model:
     """`prune` of a classifier."""
+    settings: dict[str, Any] = {"store": store, "progress": progress}
+    if asked.sparsity is not None:
+        return _sparse(model, data, columns, asked, **settings)
     targets = _refuse(model, asked)
     division = divided_for(model, examples_of(model, data, columns), progress)
     kept_store = store or Store()
     try:
         points, narrower = _points(model, division.taught, targets, asked, kept_store, progress)
         chosen = _chosen(points, narrower.before, asked.max_drop)
-        settings: dict[str, Any] = {"store": kept_store, "progress": progress}
+        settings["store"] = kept_store
         record = before_and_after(
             model,
             chosen.model,
@@ -126,6 +158,57 @@ def prune_classifier(
             kept_store.close()
     smaller: Model = kept(_recorded(chosen, points, narrower.before, asked), record)
     return smaller
+
+
+def _sparse(
+    model: Model,
+    data: Any,
+    columns: dict[str, Any],
+    asked: Asked,
+    *,
+    store: Store | None,
+    progress: Progress,
+) -> Model:
+    """Single weights are zero, and the head is solved anew where that can be done."""
+    from regraft.compression.sparsity import sparse
+
+    share = asked.sparsity or 0.0
+    _refuse_sparse(model, asked)
+    division = divided_for(model, examples_of(model, data, columns), progress)
+    made = [sparse(one, share) for one in model.extractors]
+    settings: dict[str, Any] = {"store": store, "progress": progress}
+    extractors = tuple(one.extractor for one in made)
+    new = with_networks(model, extractors, division.taught, seed=asked.seed, **settings)
+    record = before_and_after(
+        model,
+        new.model,
+        division.unseen,
+        verb="prune",
+        told=f"the smallest {share:.0%} of the weights are zero, for study; {new.told}",
+        which=division.which,
+        max_drop=asked.max_drop,
+        resamples=asked.resamples,
+        seed=asked.seed,
+        **settings,
+    )
+    told = {"sparsity": share, "zeros": [one.zeros for one in made]}
+    told["layers"] = {name: zeros for one in made for name, zeros in one.layers.items()}
+    done: Model = kept(replace(new.model, record={**new.model.record, "pruned": told}), record)
+    return done
+
+
+def _refuse_sparse(model: Model, asked: Asked) -> None:
+    mistakes = []
+    if not 0 < (asked.sparsity or 0.0) < 1:
+        mistakes.append(f"sparsity: expected a share between 0 and 1, got {asked.sparsity}")
+    if not model.extractors:
+        mistakes.append("model: this is an export; name the bundle that it came from")
+    if asked.max_drop is not None and not 0 <= asked.max_drop <= 100:
+        mistakes.append(f"max_drop: expected points from 0 to 100, got {asked.max_drop}")
+    if mistakes:
+        raise UsageError(*mistakes)
+    for one in model.extractors:
+        refuse_graph(one.row)
 
 
 def _refuse(model: Model, asked: Asked) -> list[Target]:
@@ -148,7 +231,9 @@ def _refuse(model: Model, asked: Asked) -> list[Target]:
         mistakes.append(f"max_drop: expected points from 0 to 100, got {asked.max_drop}")
     if not asked.budget > 0:
         mistakes.append(f"budget: expected seconds above 0, got {asked.budget}")
-    mistakes += [reason for one in model.extractors for reason in refuse_unfit(one)]
+    mistakes += [
+        reason for one in model.extractors for reason in refuse_unfit(one, asked.importance)
+    ]
     if mistakes or not targets:
         raise UsageError(*(mistakes or ["target: name one, such as macs=0.5"]))
     return targets
