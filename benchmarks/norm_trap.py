@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=2 python benchmarks/norm_trap.py --json out.json
     ... --seeds 0,1,2,3,4 --rates 1e-3,3e-4,1e-4 --size 128 --steps 100
 
-The strategy `copy` (a fresh head, one rate, Adam) learns from 100 of scikit-learn's digits, ten of
-each class drawn by the seed, and is measured on the 1,697 others. Everything is the same but for
-the statistics of BatchNorm: free, as libraries leave them, frozen at those of the pretraining, or
+A strategy (`copy`: a fresh head, one rate, Adam; or another by --strategy) learns from 100 of
+scikit-learn's digits, ten of each class drawn by the seed, and is measured on the 1,697 others.
+Everything is the same but for the statistics of BatchNorm: free, as libraries leave them, frozen at those of the pretraining, or
 estimated once on the 100 pictures and then frozen.
 
 Told are, at the end of training: the loss on the last batches; accuracy on the 100 pictures as the
@@ -48,11 +48,11 @@ def measured(
     from regraft.training.strategies import strategy
     from regraft.verbs.prepare import load
 
-    data, row, copy = load(folder, store=store), find(asked.backbone), strategy("copy")
+    data, row, way = load(folder, store=store), find(asked.backbone), strategy(asked.strategy)
     on = runs.ground(data.learning, row, asked.size, seed, store)
     length = {"size": asked.size, "steps": asked.steps, "batch": asked.batch, "seed": seed}
     start = time.perf_counter()
-    begun = on.begun(copy, runs.plan_of(copy, length, norm=norm, rate=rate))
+    begun = on.begun(way, runs.plan_of(way, length, norm=norm, rate=rate))
     found = runs.trained(begun.training(patience=None))
     learned, held = (runs.held_of(view, row, on.spec) for view in (data.learning, data.held_out))
     return {
@@ -99,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=128, help="pixels")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--strategy", default="copy", help="copy, or lp-ft for what suits few")
     parser.add_argument("--backbone", default="efficientnet-lite0")
     sets.add_arguments(parser)
     portions.add_arguments(parser)
@@ -107,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from regraft.backbones.store import Store
     from regraft.verbs.demo import write_digits
 
-    settings = {name: getattr(asked, name) for name in ("size", "steps", "batch", "backbone")}
+    settings = {
+        name: getattr(asked, name) for name in ("size", "steps", "batch", "backbone", "strategy")
+    }
     kept = Portions(asked.json, settings, ("norm", "rate", "seed"), asked.max_seconds)
     with Store() as store:
         for seed in asked.seeds:
