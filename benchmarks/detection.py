@@ -112,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ways", type=portions.several(str), default=list(WAYS))
     parser.add_argument("--seeds", type=portions.several(int), default=[0])
     parser.add_argument("--backbone", default="efficientnet-lite0")
+    parser.add_argument("--detector", help="kind of detector; by default the usual one")
     parser.add_argument("--size", type=int, help="longer side of the input; by default chosen")
     parser.add_argument("--steps", type=int, help="so many whatever the budget: a trial")
     portions.add_arguments(parser)
@@ -119,7 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not asked.folder.exists():
         print(f"{asked.folder} is not there: nothing was measured")
         return 0
-    options = {k: v for k in ("backbone", "size", "steps") if (v := getattr(asked, k)) is not None}
+    names = ("backbone", "detector", "size", "steps")
+    options = {k: v for k in names if (v := getattr(asked, k)) is not None}
     settings = {"set": asked.folder.name, **options}
     kept = portions.Portions(asked.json, settings, ("way", "budget", "seed"), asked.max_seconds)
     for seed in asked.seeds:

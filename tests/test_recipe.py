@@ -52,6 +52,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "positive": st.none() | texts,
     "labels": names,
     "separator": st.none() | texts,
+    "detector": st.none() | texts,
     "modality": st.none() | texts,
     "task": st.none() | texts,
     "window": st.none() | st.sampled_from(["file", "full", "percentile", "40,400"]),
@@ -113,7 +114,8 @@ WRONG: dict[str, list[Any]] = {
     "average": [-0.1, 1.1, "0.1", True],
     "log": [3, [None], ","],
     **{
-        name: [3, ["sgd"], "\ud800"] for name in ("at", "positive", "modality", "task", "separator")
+        name: [3, ["sgd"], "\ud800"]
+        for name in ("at", "positive", "modality", "task", "separator", "detector")
     },
     "labels": [3, [""], "a,,b"],
     "window": [3, "bone", "40", "40,0", "\ud800"],

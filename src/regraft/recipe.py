@@ -27,7 +27,7 @@ TRAINING_TEXTS = (
 )
 TEXTS = (
     *("source", "root", "label", "path_column", "text", "group", "split", "engine"),
-    *("at", "positive", "modality", "task", "separator"),
+    *("at", "positive", "modality", "task", "separator", "detector"),
     *TRAINING_TEXTS,
 )
 LISTS = ("backbone", "views", "licence", "strategy", "log", "labels")
@@ -89,6 +89,7 @@ class Recipe:
                  None: as the source tells, of a manifest guessed
     labels       several columns of a manifest: tags as 0 or 1, or numbers
     separator    between the tags in a cell of the label column, such as ``;``
+    detector     kind of detector for boxes, such as ``fcos``; None: retinanet
     """
 
     source: str = ""
@@ -142,6 +143,7 @@ class Recipe:
     task: str | None = None
     labels: tuple[str, ...] = ()
     separator: str | None = None
+    detector: str | None = None
 
     def __post_init__(self) -> None:
         asked: Any = self  # from TOML or a command line the fields have other types

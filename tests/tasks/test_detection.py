@@ -12,11 +12,12 @@ from regraft.backbones.catalog import find
 from regraft.data.boxes.composed import SHAPES, composed
 from regraft.data.boxes.form import Boxes
 from regraft.errors import UsageError
+from regraft.evaluation.detection import Detections
 from regraft.modalities import modality
 from regraft.modalities.spec import InputSpec
 from regraft.tasks.detection.anchors import Anchors, fitted, kmeans, usual
 from regraft.tasks.detection.augment import augmented, drawn, parse, truth_of
-from regraft.tasks.detection.decoding import Decoding, found_in
+from regraft.tasks.detection.decoding import USUAL, Decoding, found_among, inside
 from regraft.tasks.detection.frames import detection_spec, frame, rectangle
 from regraft.tasks.detection.loss import BOX_LOSSES, DetectionLoss
 from regraft.tasks.detection.network import detector, unfit
@@ -133,6 +134,12 @@ def test_a_picture_without_objects_has_a_finite_loss_and_gradient(box: str) -> N
 # Decoding, frames --------------------------------------------------------------------------------
 
 
+def found_in(output: torch.Tensor, placed: torch.Tensor, how: Decoding = USUAL) -> Detections:
+    """Of three classes' logits and steps, on three maps."""
+    boxes = inside(decoded(output[:, 3:], placed), (96, 128))
+    return found_among(torch.sigmoid(output[:, :3]), boxes, [576, 144, 36], how)
+
+
 def test_what_is_encoded_is_found_again_once() -> None:
     anchors = usual(STRIDES)
     placed = anchors.boxes([(12, 16), (6, 8), (3, 4)])
@@ -143,13 +150,13 @@ def test_what_is_encoded_is_found_again_once() -> None:
         near = iou(box[None], placed)[0] > 0.4
         output[near, label] = 3.0
         output[near, 3:] = encoded(box.expand(int(near.sum()), 4), placed[near])
-    found = found_in(output, placed, [576, 144, 36], (96, 128))
+    found = found_in(output, placed)
     assert found.labels.tolist() == [0, 1] or found.labels.tolist() == [1, 0]
     order = np.argsort(found.labels)
     np.testing.assert_allclose(found.boxes[order], boxes, atol=0.1)
-    nothing = found_in(torch.full_like(output, -9.0), placed, [576, 144, 36], (96, 128))
+    nothing = found_in(torch.full_like(output, -9.0), placed)
     assert nothing.boxes.shape == (0, 4)
-    most = found_in(torch.randn_like(output), placed, [576, 144, 36], (96, 128), Decoding(most=5))
+    most = found_in(torch.randn_like(output), placed, Decoding(most=5))
     assert len(most.scores) == 5
     assert (np.diff(most.scores) <= 0).all()
 
@@ -257,8 +264,9 @@ def test_outputs_and_anchors_agree(network: Any) -> None:
     pixels = torch.randint(0, 256, (2, 96, 128, 3), dtype=torch.uint8)
     with torch.no_grad():
         outputs = network(pixels)
-    assert outputs.shape == (2, len(network.placed(96, 128)), len(SHAPES) + 4)
-    assert sum(network.per_map(96, 128)) == outputs.shape[1]
+    places = network.head.places
+    assert outputs.shape == (2, len(places.boxes((96, 128), outputs)), len(SHAPES) + 4)
+    assert sum(places.per_map((96, 128))) == outputs.shape[1]
     assert torch.sigmoid(outputs[..., :3]).mean() < 0.05  # hardly anything is an object yet
 
 
@@ -270,7 +278,7 @@ def test_what_is_deeper_than_the_last_map_is_gone(network: Any) -> None:
 
 def test_each_anchor_answers_for_its_own_place(network: Any) -> None:
     """The gradient of one output is largest around its anchor."""
-    spot = network.placed(96, 128)
+    spot = network.head.places.boxes((96, 128), torch.zeros(1))
     place = int(((spot - torch.tensor([28.0, 28, 60, 60])) ** 2).sum(1).argmin())
     seen: list[torch.Tensor] = []
     hook = network.normalise.register_forward_hook(lambda m, i, o: seen.append(o.requires_grad_()))

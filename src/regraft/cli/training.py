@@ -107,6 +107,10 @@ OPTIONS: dict[str, Any] = {
         bool | None,
         typer.Option("--compile", help="Compile the network first.", rich_help_panel=PANEL),
     ],
+    "detector": Annotated[
+        str | None,
+        _option("For boxes: retinanet, fcos, faster-rcnn or ssdlite (light and quick).", "NAME"),
+    ],
     "precision": Annotated[str | None, _option("float32 or bfloat16.", "NAME")],
 }
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
+from inspect import Parameter, signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -180,9 +181,10 @@ def _write_torch(wanted: Wanted, file: Path) -> None:
         # Two of each: an axis whose sample is of length 1 is taken for one that always is.
         several = tuple(torch.cat([one, one]) for one in wanted.samples)
         samples = several if any(0 in some for some in wanted.varying) else tuple(wanted.samples)
-        program = torch.export.export(
-            wanted.module, samples, dynamic_shapes=(shapes,), strict=False
-        )
+        asked = signature(wanted.module.forward).parameters.values()
+        several_in_one = any(one.kind is Parameter.VAR_POSITIONAL for one in asked)
+        told = (shapes,) if several_in_one else shapes
+        program = torch.export.export(wanted.module, samples, dynamic_shapes=told, strict=False)
     torch.export.save(program, file)
 
 

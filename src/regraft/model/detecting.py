@@ -123,13 +123,8 @@ class DetectionModel:
         """What is in pictures of the input's size, in its pixels."""
         import torch
 
-        from regraft.tasks.detection.decoding import found_in
-
-        shape = self.spec.rectangle
-        anchors, per_map = self.network.placed(*shape), self.network.per_map(*shape)
-        with self._turn, torch.inference_mode():  # its backbone keeps maps while it runs
-            outputs = self.network(torch.from_numpy(np.stack(pixels)))
-            return [found_in(output, anchors, per_map, shape) for output in outputs]
+        with self._turn, torch.inference_mode():  # its network keeps things while it runs
+            return self.network.found(self.network(torch.from_numpy(np.stack(pixels))))
 
     def predict(self, source: Any, **settings: Any) -> Any:
         """Objects in a file, a folder, a glob or a list of files; see `regraft.predict`."""

@@ -1,6 +1,7 @@
 """DetectionModel ⇄ bundle: which entry holds what.
 
-    model.json    classes, thresholds, the backbone's row, input spec, anchors, sizes of the head
+    model.json    classes, thresholds, the backbone's row, input spec, kind of detector, anchors,
+                  sizes of the head
     record.json   provenance
     network       .safetensors: all weights
 
@@ -21,6 +22,8 @@ from regraft.export.bundle import Bundle
 from regraft.modalities.spec import InputSpec
 from regraft.model.carried import refusals
 from regraft.model.plain import misfits
+from regraft.tasks.detection.heads.rows import HEADS
+from regraft.tasks.detection.heads.rows import USUAL as RETINANET
 
 if TYPE_CHECKING:
     from regraft.model.detecting import DetectionModel
@@ -43,6 +46,7 @@ class ToldDetector:
     shapes: tuple[tuple[tuple[float, float], ...], ...]
     width: int
     depth: int
+    detector: str = RETINANET  # bundles of before there were others do not say so
 
 
 def pack(model: "DetectionModel") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -61,6 +65,7 @@ def pack(model: "DetectionModel") -> tuple[dict[str, Any], dict[str, Any]]:
         **network.anchors.to_dict(),
         "width": network.width,
         "depth": network.depth,
+        "detector": network.kind.name,
     }
     state = {name: t.detach().cpu().numpy() for name, t in network.state_dict().items()}
     return {"model": told, "record": model.record}, {"network": state}
@@ -116,7 +121,8 @@ def _built(told: dict[str, Any], state: dict[str, np.ndarray]) -> Any:
     frozen = FrozenNetwork(module, family, row.spec, native=row.spec.size, classes=row.num_classes)
     sizes = {"width": told["width"], "depth": told["depth"]}
     anchors = Anchors.from_dict(told)
-    made = detector(row, spec, len(told["classes"]), anchors, network=frozen, **sizes)
+    kind = told.get("detector", RETINANET)
+    made = detector(row, spec, len(told["classes"]), anchors, kind=kind, network=frozen, **sizes)
     tensors = {name: torch.from_numpy(array) for name, array in state.items()}
     if wrong := [n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]:
         raise BundleError(f"network: {wrong[0]:.60} holds numbers that are not finite")
@@ -129,6 +135,8 @@ def _wrong(told: dict[str, Any]) -> Iterator[str]:
     yield from (f"model.{reason}" for reason in refusals(network, ("centre",), ("picture",)))
     if told["task"] != "detection" or told["modality"] != "image":
         yield f"model.task: {told['task']!r:.60} of {told['modality']!r:.60} is not known here"
+    if told.get("detector", RETINANET) not in HEADS:
+        yield f"model.detector: {told['detector']!r:.60} is not known here"
     classes = told["classes"]
     if not classes or len(set(classes)) < len(classes) or "" in classes:
         yield "model.classes: expected names, each once"
@@ -139,11 +147,17 @@ def _wrong(told: dict[str, Any]) -> Iterator[str]:
     each = {len(shapes) for shapes in told["shapes"]}
     if len(told["shapes"]) != len(told["strides"]) or len(each) != 1:
         yield "model.shapes: expected as many for each of the strides"
-    elif not 1 <= each.pop() <= MOST_EACH or [*told["strides"]] != [8, 16, 32]:
+    elif not 1 <= each.pop() <= MOST_EACH or (*told["strides"],) != _strides(told):
         yield "model.strides, model.shapes: are not those of a detector here"
     sides = [side for shapes in told["shapes"] for shape in shapes for side in shape]
     if not all(0 < side <= MOST_SIDE for side in sides):
         yield "model.shapes: expected widths and heights above 0"
+
+
+def _strides(told: dict[str, Any]) -> tuple[int, ...]:
+    """Of the kind of detector that is told."""
+    name = told.get("detector", RETINANET)
+    return HEADS[name].strides if name in HEADS else ()
 
 
 def _refuse(bundle: Bundle, mistakes: list[str]) -> None:

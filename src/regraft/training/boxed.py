@@ -15,9 +15,7 @@ from regraft.evaluation.detection import Detections, average_precision
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.tasks.detection.augment import augmented
-from regraft.tasks.detection.decoding import found_in
 from regraft.tasks.detection.frames import frame
-from regraft.tasks.detection.loss import DetectionLoss
 from regraft.tasks.detection.network import Detector
 from regraft.tasks.detection.targets import Truth
 from regraft.training.attacking import Network
@@ -94,8 +92,8 @@ class Objects:
 
     compares = False
 
-    def __init__(self, model: Detector, spec: InputSpec, box: str) -> None:
-        self.anchors, self.classes, self.box = model.placed(*spec.rectangle), model.classes, box
+    def __init__(self, model: Detector, box: str) -> None:
+        self.model, self.box = model, box
 
     def targets(
         self, batch: Any, device: torch.device, rng: np.random.Generator
@@ -105,8 +103,7 @@ class Objects:
         return batch.pixels.to(device, non_blocking=True), Truths(truths, device)
 
     def losses(self, outputs: Tensor, targets: Truths, *embeddings: Tensor) -> Tensor:
-        self.anchors = self.anchors.to(outputs.device)
-        return DetectionLoss(self.anchors, self.classes, self.box)(outputs, targets.each)
+        return self.model.losses(outputs, targets.each, self.box)
 
     def alone(
         self, network: Network, bare: Network, examples: Tensor, targets: Truths, progress: float
@@ -162,22 +159,21 @@ def detections(
     found = []
     try:
         for start in range(0, len(pixels), AT_ONCE):
-            outputs = model(pixels[start : start + AT_ONCE].to(device)).float().cpu()
+            outputs = model(pixels[start : start + AT_ONCE].to(device)).float()
             if not bool(torch.isfinite(outputs).all()):
                 raise TrainingStopped(
                     "for examples that are held back, what the network gives is no number any "
                     "more. Lower the rate"
                 )
             own = boxes[start : start + AT_ONCE]
-            found += [_outwards(model, o, b, spec) for o, b in zip(outputs, own, strict=True)]
+            inner = model.found(outputs)
+            found += [_outwards(i, b, spec) for i, b in zip(inner, own, strict=True)]
     finally:
         for part, training in was:
             part.training = training
     return found
 
 
-def _outwards(model: Detector, output: Tensor, boxes: Boxes, spec: InputSpec) -> Detections:
-    anchors, per_map = model.placed(*spec.rectangle), model.per_map(*spec.rectangle)
-    inner = found_in(output, anchors, per_map, spec.rectangle)
+def _outwards(inner: Detections, boxes: Boxes, spec: InputSpec) -> Detections:
     corners = frame(boxes.size, spec).outwards(inner.boxes, boxes.size)
     return Detections(corners, inner.scores, inner.labels)

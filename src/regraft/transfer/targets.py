@@ -66,7 +66,7 @@ class Target:
     figure: str
     loss: str
     losses_of: str
-    unused: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ("detector",)
     lines: bool = False
     named: bool = False
     floor: Callable[[Truth], float] = lambda truth: -1.0
@@ -167,7 +167,7 @@ TAGS = Target(
     figure="map_macro",
     loss="binary",
     losses_of="labels",
-    unused=("positive", "attack"),
+    unused=("positive", "attack", "detector"),
     lines=True,
 )
 
@@ -221,7 +221,7 @@ VALUES = Target(
     figure="r2",
     loss="smooth-l1",
     losses_of="values",
-    unused=("positive", "attack", "at", "weights"),
+    unused=("positive", "attack", "at", "weights", "detector"),
 )
 
 TARGETS: Mapping[str, Target] = MappingProxyType(

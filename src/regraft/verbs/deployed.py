@@ -56,6 +56,7 @@ class Deployment:
     figure    (model, examples, answers) → a metric of labelled examples; None: there is none
     metric    its name
     columns   with which examples of the task are loaded, beside those of the recipe
+    unfit     why a model of this task cannot be exported; empty where it can
     """
 
     wanted: Callable[[Any, int], Wanted]
@@ -69,6 +70,7 @@ class Deployment:
     figure: Callable[[Any, Dataset, Sequence[Told]], float | None]
     metric: str
     columns: Callable[[Any], dict[str, Any]]
+    unfit: Callable[[Any], str] = lambda model: ""
 
 
 def apart(ours: Outputs, theirs: Outputs, scales: Sequence[npt.NDArray[np.float64]]) -> float:

@@ -62,7 +62,7 @@ def export(
     told, folder = progress or Quiet(), Path(out)
     model = opened(model)
     how: Deployment = carried_out("export", model.task)()
-    kind = _refuse(model, to, folder, count, batch)
+    kind = _refuse(model, how, to, folder, count, batch)
     chosen = _chosen(model, examples, count, {**how.columns(model), **columns})
     with _beside(folder) as draft:
         written = Written(draft, to, kind, batch)
@@ -82,10 +82,12 @@ def _name(model: Any) -> str:
     return str(model.record.get("name") or "model")
 
 
-def _refuse(model: Any, to: str, folder: Path, count: int, batch: int) -> Format:
+def _refuse(model: Any, how: Deployment, to: str, folder: Path, count: int, batch: int) -> Format:
     mistakes = []
     if isinstance(model, OnGraph):
         mistakes.append("model: this is an export already; name the bundle that it came from")
+    elif reason := how.unfit(model):
+        mistakes.append(reason)
     if count < 1:
         mistakes.append(f"count: expected 1 or more, got {count}")
     if not 0 <= batch <= 1024:

@@ -1,7 +1,8 @@
-"""Object detection: RetinaNet (Lin et al. 2017, arXiv 1708.02002) on any convolutional backbone.
+"""Object detection: several kinds of detectors on any convolutional backbone.
 
 anchors   boxes of reference, fitted to the data
-network   backbone, feature pyramid, head: pixels → (n, anchors, classes + 4)
+network   backbone, neck and head: pixels → (n, places, numbers)
+heads     kinds of detectors: RetinaNet, FCOS, Faster R-CNN, SSDLite
 targets   which anchor stands for which object
 loss      focal loss and a loss of the boxes
 decoding  outputs → boxes in pixels of the picture

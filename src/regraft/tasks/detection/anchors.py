@@ -1,7 +1,8 @@
 """Anchors: boxes of reference at every place of every map, fitted to the boxes of the data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,17 @@ def fitted(sizes: Sizes, strides: Sequence[int], seed: int = 0) -> Anchors:
             middle = np.clip(np.median(side), 2 * stride, LARGEST_IN_STRIDES * stride)
             shapes.append(_as_shapes([[middle * SPREAD**e] * 2 for e in (-1, 0, 1)]))
     return Anchors(tuple(strides), tuple(shapes))
+
+
+def points(sizes: Sizes, strides: Sequence[int], seed: int = 0) -> Anchors:
+    """One square of a stride at each place: for detectors that have no anchors."""
+    return Anchors(tuple(strides), tuple(((float(s), float(s)),) for s in strides))
+
+
+# (m, 2) widths and heights of boxes in pixels of the input, strides, seed → anchors.
+ANCHORS: Mapping[str, Callable[[Sizes, Sequence[int], int], Anchors]] = MappingProxyType(
+    {"fitted": fitted, "points": points}
+)
 
 
 def _as_shapes(centres: Any) -> tuple[tuple[float, float], ...]:

@@ -1,4 +1,4 @@
-"""From what the network gives to boxes: the best of each map, overlapping ones of a class once."""
+"""From scores and boxes of all anchors to objects: the best of each map, overlapping ones once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from regraft.evaluation.detection import Detections
-from regraft.tasks.detection.targets import decoded
 
 
 @dataclass(frozen=True)
@@ -31,42 +30,16 @@ class Decoding:
 USUAL = Decoding()
 
 
-def found_in(
-    output: Tensor,
-    anchors: Tensor,
-    per_map: Sequence[int],
-    size: tuple[int, int],
-    how: Decoding = USUAL,
-) -> Detections:
-    """The boxes in one picture, in pixels of the input.
-
-    output   (A, classes + 4)
-    per_map  anchors on each map
-    size     height and width of the input
-    """
-    classes = output.shape[1] - 4
-    steps, near = output[:, classes:].split(list(per_map)), anchors.split(list(per_map))
-    boxes, scores, labels = [], [], []
-    for part, own, anchor in zip(
-        output[:, :classes].split(list(per_map)), steps, near, strict=True
-    ):
-        one = _surest(torch.sigmoid(part), how)
-        scores.append(one.scores)
-        labels.append(one.labels)
-        boxes.append(decoded(own[one.places], anchor[one.places]))
-    every = inside(torch.cat(boxes), size)
-    return _once(every, torch.cat(scores), torch.cat(labels), how)
-
-
 def found_among(
     scores: Tensor, boxes: Tensor, per_map: Sequence[int], how: Decoding = USUAL
 ) -> Detections:
-    """As `found_in`, of what a `deployed.DeployedDetector` gives for one picture.
+    """The surest boxes of each map, overlapping ones of a class once.
 
-    scores  (A, classes) in [0, 1]
-    boxes   (A, 4) corners in pixels of the input
+    scores   (A, classes) in [0, 1]
+    boxes    (A, 4) corners in pixels of the input
+    per_map  anchors on each map
     """
-    maps = zip(scores.split(list(per_map)), boxes.split(list(per_map)), strict=True)
+    maps = zip(scores.split([*per_map]), boxes.split([*per_map]), strict=True)
     found = [(one, own[one.places]) for part, own in maps for one in [_surest(part, how)]]
     ones = [one for one, _ in found]
     every = torch.cat([own for _, own in found])

@@ -4,12 +4,14 @@ What is left is to take each object once: the surest of overlapping boxes of a c
 `decoding.found_among`.
 """
 
-import torch
+from typing import Any
+
 from torch import Tensor, nn
 
+from regraft.errors import UsageError
 from regraft.tasks.detection.decoding import inside
+from regraft.tasks.detection.heads.rows import HEADS, HeadRow
 from regraft.tasks.detection.network import Detector
-from regraft.tasks.detection.targets import decoded
 
 
 class DeployedDetector(nn.Module):
@@ -17,6 +19,10 @@ class DeployedDetector(nn.Module):
 
     scores  (n, A, classes) in [0, 1]
     boxes   (n, A, 4) left, top, right, bottom in pixels of the input
+
+    per_map  anchors on each map, in the order of the outputs
+
+    Raises UsageError for a kind that has no such outputs.
     """
 
     OUTPUTS = ("scores", "boxes")
@@ -24,14 +30,29 @@ class DeployedDetector(nn.Module):
 
     def __init__(self, network: Detector) -> None:
         super().__init__()
-        self.network, self.classes = network, network.classes
-        self.size = network.spec.rectangle
-        self.register_buffer("anchors", network.placed(*self.size))
+        if reason := unfit(network.kind):
+            raise UsageError(reason)
+        self.network, self.size = network, network.spec.rectangle
+        places: Any = network.head.places
+        self.per_map: list[int] = places.per_map(self.size)
+        anchors = places.anchors.boxes(places.maps(self.size))
+        self.register_buffer("anchors", anchors)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         return self.told(self.network(pixels))
 
-    def told(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what the network gives, (n, A, classes + 4)."""
-        boxes = decoded(output[..., self.classes :], self.anchors)
-        return torch.sigmoid(output[..., : self.classes]), inside(boxes, self.size)
+    def told(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what the network gives, (n, A, numbers)."""
+        scores, boxes = self.network.head.told(outputs, self.anchors)
+        return scores, inside(boxes, self.size)
+
+
+def unfit(kind: HeadRow) -> str:
+    """Why detectors of a kind have no fixed outputs; empty where they have."""
+    if kind.dense:
+        return ""
+    others = ", ".join(row.name for row in HEADS.values() if row.dense)
+    return (
+        f"detector: {kind.name} looks a second time where it has found something, which no single "
+        f"graph can tell; fit one of {others}"
+    )

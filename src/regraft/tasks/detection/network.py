@@ -1,10 +1,10 @@
-"""The detector: a pretrained backbone, a feature pyramid on three of its blocks, RetinaNet's head.
+"""The detector: a pretrained backbone, a neck on three of its blocks, the head of its kind.
 
 What of the backbone is deeper than the last block that is used is taken out. BatchNorm stays as it
 was pretrained; the parts that are new have none, so that small batches are no trouble.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,14 +13,17 @@ from torch import Tensor, nn
 from regraft.backbones.catalog import CatalogRow, families
 from regraft.backbones.network import FrozenNetwork, Normalise, load_network, tapped
 from regraft.errors import UsageError
+from regraft.evaluation.detection import Detections
 from regraft.modalities.spec import InputSpec
 from regraft.tasks.detection.anchors import Anchors
+from regraft.tasks.detection.decoding import USUAL, Decoding
+from regraft.tasks.detection.heads.necks import NECKS
+from regraft.tasks.detection.heads.rows import USUAL as RETINANET
+from regraft.tasks.detection.heads.rows import HeadRow, head_row
+from regraft.tasks.detection.targets import Truth
 
 STRIDES = (8, 16, 32)
-PRIOR = 0.01  # of an object at any anchor, before anything is learned (RetinaNet)
 OPERATION = "detect"
-
-Maps = Mapping[str, Tensor]
 
 
 class Body(nn.Module):
@@ -116,57 +119,58 @@ def _cut_behind(module: nn.Module, last: str, sample: Tensor) -> None:
 
 
 class Detector(nn.Module):
-    """(n, height, width, 3) uint8 RGB → (n, A, classes + 4): logits, then offsets from anchors.
+    """(n, height, width, 3) uint8 RGB → (n, places, numbers), which its head reads.
 
     body     its backbone
+    kind     of detector
     anchors  their shapes
-    width    channels of the pyramid and of the head
-    depth    convolutions before each of the head's two ends
+    width    channels of what is new
+    depth    convolutions before each of the head's ends
     """
 
     def __init__(
-        self, body: Body, spec: InputSpec, classes: int, anchors: Anchors, width: int, depth: int
+        self,
+        body: Body,
+        kind: HeadRow,
+        spec: InputSpec,
+        classes: int,
+        anchors: Anchors,
+        width: int,
+        depth: int,
     ) -> None:
         super().__init__()
-        from torchvision.models.detection.retinanet import RetinaNetHead
-        from torchvision.ops import FeaturePyramidNetwork
-        from torchvision.ops.feature_pyramid_network import LastLevelP6P7
-
-        self.spec, self.classes, self.anchors = spec, classes, anchors
+        self.kind, self.spec, self.classes, self.anchors = kind, spec, classes, anchors
         self.width, self.depth = width, depth
         self.normalise = Normalise(spec)
         self.body = body
-        more = None if len(anchors.strides) == len(STRIDES) else LastLevelP6P7(width, width)
-        self.pyramid = FeaturePyramidNetwork([*body.widths], width, more)
-        self.head = RetinaNetHead(width, anchors.each, classes)
-        for end in (self.head.classification_head, self.head.regression_head):
-            end.conv = end.conv[:depth]
-        self._placed: dict[tuple[tuple[int, int], ...], Tensor] = {}
+        self.pyramid: Any = NECKS[kind.neck](body.widths, width, len(anchors.strides))
+        self.head: Any = kind.head(self.pyramid.widths, anchors, classes, depth)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> Tensor:
         maps = self.maps(pixels)
         with torch.autocast(pixels.device.type, enabled=False):
-            found = self.head([m.float() for m in maps])
-        return torch.cat([found["cls_logits"], found["bbox_regression"]], 2)
+            found: Tensor = self.head([m.float() for m in maps])
+        return found
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
-        """The pyramid's maps, finest first."""
-        inner = self.body(self.normalise(pixels))
-        pyramid: Maps = self.pyramid({str(i): m for i, m in enumerate(inner)})
-        return [*pyramid.values()][: len(self.anchors.strides)]
+        """The neck's maps, finest first."""
+        found: list[Tensor] = self.pyramid(self.body(self.normalise(pixels)))
+        return found
 
-    def placed(self, height: int, width: int) -> Tensor:
-        """(A, 4) corners of the anchors for an input of this size."""
-        sizes = tuple((-(-height // s), -(-width // s)) for s in self.anchors.strides)
-        if sizes not in self._placed:
-            self._placed[sizes] = self.anchors.boxes(sizes)
-        return self._placed[sizes]
+    def losses(self, outputs: Tensor, truths: Sequence[Truth], box: str) -> Tensor:
+        """(n,) losses of its outputs for pictures of its own size; see `Head`."""
+        found: Tensor = self.head.losses(outputs, truths, self.spec.rectangle, box)
+        return found
 
-    def per_map(self, height: int, width: int) -> list[int]:
-        """Anchors on each map."""
-        strides, each = self.anchors.strides, self.anchors.each
-        return [-(-height // s) * -(-width // s) * each for s in strides]
+    def found(self, outputs: Tensor, how: Decoding = USUAL) -> list[Detections]:
+        """The boxes in each picture, in pixels of the input."""
+        found: list[Detections] = self.head.found(outputs, self.spec.rectangle, how)
+        return found
+
+    def new_parts(self) -> list[nn.Parameter]:
+        """Parameters that no pretraining has seen."""
+        return [p for part in (self.pyramid, self.head) for p in part.parameters()]
 
 
 def detector(
@@ -175,6 +179,7 @@ def detector(
     classes: int,
     anchors: Anchors,
     *,
+    kind: str = RETINANET,
     width: int = 64,
     depth: int = 2,
     seed: int = 0,
@@ -182,6 +187,7 @@ def detector(
 ) -> Detector:
     """A detector with a pretrained backbone and a new head, drawn by the seed.
 
+    kind     a name of `heads.rows.HEADS`
     network  the backbone; None: the row's, with its weights
 
     Raises UsageError where the family of the network is not for detection.
@@ -195,11 +201,7 @@ def detector(
     body = Body(network.module, blocks, sample).requires_grad_(True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = Detector(body, spec, classes, anchors, width, depth)
-        nn.init.constant_(
-            made.head.classification_head.cls_logits.bias,
-            -float(torch.logit(1 - torch.tensor(PRIOR))),
-        )
+        made = Detector(body, head_row(kind), spec, classes, anchors, width, depth)
     return made.eval()
 
 

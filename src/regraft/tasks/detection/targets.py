@@ -31,7 +31,7 @@ def assigned(anchors: Tensor, truth: Truth) -> Tensor:
     fit it best do; below BACKGROUND they are background.
     """
     if not len(truth.boxes):
-        found = torch.full((len(anchors),), NONE)
+        found = torch.full((len(anchors),), NONE, device=anchors.device)
     else:
         overlap = iou(truth.boxes, anchors)  # (m, A)
         best, found = overlap.max(0)
@@ -41,7 +41,7 @@ def assigned(anchors: Tensor, truth: Truth) -> Tensor:
         objects, places = torch.where((overlap >= top - 1e-6) & (top > 0))
         found[places] = objects
     if len(truth.ignored):
-        inside = _share_inside(anchors, truth.ignored).amax(1) >= IGNORED_SHARE
+        inside = share_inside(anchors, truth.ignored).amax(1) >= IGNORED_SHARE
         found[inside & (found == NONE)] = UNSURE
     return found
 
@@ -63,7 +63,7 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     return inner / (area(a)[:, None] + area(b)[None] - inner)
 
 
-def _share_inside(a: Tensor, b: Tensor) -> Tensor:
+def share_inside(a: Tensor, b: Tensor) -> Tensor:
     """(n, m) share of each of `a` that is within each of `b`."""
     return _inner(a, b) / area(a)[:, None]
 

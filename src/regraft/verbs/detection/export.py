@@ -33,7 +33,14 @@ def deployment() -> Deployment:
         figure=_precision,
         metric="map_of_answers",
         columns=lambda model: {},
+        unfit=_unfit,
     )
+
+
+def _unfit(model: DetectionModel) -> str:
+    from regraft.tasks.detection.deployed import unfit
+
+    return unfit(model.network.kind)
 
 
 def _module(model: DetectionModel) -> Any:
@@ -62,7 +69,7 @@ def _told(model: DetectionModel) -> dict[str, Any]:
     return {
         "classes": list(model.classes),
         "thresholds": [float(t) for t in model.thresholds],
-        "per_map": model.network.per_map(*model.spec.rectangle),
+        "per_map": _module(model).per_map,
     }
 
 

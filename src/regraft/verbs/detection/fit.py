@@ -22,6 +22,8 @@ from regraft.modalities import modality
 from regraft.model.detecting import DetectionModel
 from regraft.progress import Progress, Quiet
 from regraft.recipe import Recipe
+from regraft.tasks.detection.heads.rows import USUAL as USUAL_DETECTOR
+from regraft.tasks.detection.heads.rows import HeadRow, head_row
 from regraft.transfer.inputs import networks
 from regraft.verbs.detection.measure import measure, thresholds
 from regraft.verbs.detection.prepare import (
@@ -92,6 +94,7 @@ class _Run:
         rows = [row for row in networks(replace(r, size=None), None)]
         self.row: CatalogRow = next((row for row in rows if r.backbone or _fit(row)), rows[0])
         refuse_wrong_settings(r, [self.row])
+        self.detector: HeadRow = head_row(r.detector or USUAL_DETECTOR)
         settings: dict[str, Any] = {"root": r.root, "repair": r.repair or None}
         self.dataset: Dataset = self._timed("listing", load, source, **settings)
         check_learnable(self.dataset)
@@ -139,9 +142,11 @@ class _Run:
             self.chosen["size"] = why
         seed = self.recipe.seed
         self.spec = start.spec_for(self.row, self.train.boxes, self.recipe.size or longer)
-        anchors = start.anchors_for(self.train.boxes, self.spec, seed)
-        about = (self.row, self.spec, len(self.dataset.classes), anchors, seed)
+        anchors = start.anchors_for(self.detector, self.train.boxes, self.spec, seed)
+        about = (self.row, self.detector, self.spec, len(self.dataset.classes), anchors, seed)
         self.network = self._timed("opening the network", start.network_for, self.way, *about)
+        if not self.recipe.detector:
+            self.chosen["detector"] = f"{self.detector.name}: the usual one"
         if not self.recipe.backbone:
             self.chosen["backbone"] = f"{self.row.name}: the usual one here"
 
@@ -158,7 +163,8 @@ class _Run:
         decisions = Decisions(path)
         steps = decisions.decide("steps", lambda: self._steps(sum(rehearsed(self._training(1)))))
         plan = self._plan(steps)
-        key = plan.key(*self.train.shas, self.row.name, self.spec.to_dict(), self.network.anchors)
+        about = (self.row.name, self.detector.name, self.spec.to_dict(), self.network.anchors)
+        key = plan.key(*self.train.shas, *about)
         own = None if self._has_length() else self.started + self.recipe.budget - self.after
         run = self._training(
             steps,
@@ -179,7 +185,8 @@ class _Run:
     def _plan(self, steps: int) -> Any:
         from regraft.verbs.detection.start import plan_for
 
-        return plan_for(self.way, self.recipe, self.spec, len(self.train), steps)
+        about = (self.way, self.detector, self.recipe, self.spec)
+        return plan_for(*about, len(self.train), steps)
 
     def _training(self, steps: int, until: float | None = None, **settings: Any) -> Any:
         from regraft.tasks.detection.augment import parse
@@ -193,7 +200,7 @@ class _Run:
         wanted = parse(plan.augment)
         examples = BoxedExamples(t.files, t.shas, t.boxes, self.kind, self.spec, wanted, plan.seed)
         rarest = np.array(rarest_of_each(t.boxes, len(self.dataset.classes)), np.int64)
-        objective = Objects(self.network, self.spec, plan.loss)
+        objective = Objects(self.network, plan.loss)
         material = Material(examples, rarest, len(self.dataset.classes), objective=objective)
         workers = usual_workers() if r.workers is None else r.workers
         execution = Execution(workers, r.micro_batch, until=until, compiled=r.compile)
@@ -229,6 +236,7 @@ class _Run:
         return {
             "name": self.way.name,
             "told": self.way.told,
+            "detector": self.detector.name,
             "size": plan.size,
             "plan": plan.to_dict(),
             "steps": trained.steps,

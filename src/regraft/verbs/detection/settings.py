@@ -9,6 +9,8 @@ from regraft.backbones.catalog import CatalogRow
 from regraft.errors import UsageError
 from regraft.recipe import Recipe
 from regraft.tasks.detection.frames import MULTIPLE
+from regraft.tasks.detection.heads.rows import USUAL as USUAL_DETECTOR
+from regraft.tasks.detection.heads.rows import head_row
 
 # Fields of a recipe that have no use for boxes.
 UNUSED = (
@@ -89,7 +91,6 @@ def _unused(recipe: Recipe) -> Iterator[str]:
 def _wrong(recipe: Recipe, rows: Sequence[CatalogRow]) -> Iterator[str]:
     from regraft.model.packing_detection import unfit as unfit_for_bundles
     from regraft.tasks.detection import augment, network
-    from regraft.tasks.detection.loss import BOX_LOSSES
     from regraft.training.readable import READ
 
     if len(recipe.strategy) > 1 or not set(recipe.strategy) <= set(WAYS):
@@ -100,8 +101,7 @@ def _wrong(recipe: Recipe, rows: Sequence[CatalogRow]) -> Iterator[str]:
         yield from filter(None, (network.unfit(row), unfit_for_bundles(row)))
     if recipe.size is not None and recipe.size % MULTIPLE:
         yield f"size: expected a multiple of {MULTIPLE} pixels, got {recipe.size}"
-    if recipe.loss is not None and recipe.loss not in BOX_LOSSES:
-        yield f"loss: of the boxes: expected one of {', '.join(BOX_LOSSES)}, got {recipe.loss!r}"
+    yield from _wrong_detector(recipe)
     if recipe.rate == "find":
         yield "rate: expected a number; no rate is searched for boxes"
     if recipe.norm == "estimated":
@@ -114,3 +114,15 @@ def _wrong(recipe: Recipe, rows: Sequence[CatalogRow]) -> Iterator[str]:
                 check(value)
             except UsageError as error:
                 yield from error.mistakes
+
+
+def _wrong_detector(recipe: Recipe) -> Iterator[str]:
+    """The kind of detector, and how it learns its boxes."""
+    try:
+        kind = head_row(recipe.detector or USUAL_DETECTOR)
+    except UsageError as error:
+        yield from error.mistakes
+        return
+    if recipe.loss is not None and recipe.loss not in kind.losses:
+        one = f"of the boxes of {kind.name}: expected {' or '.join(kind.losses)}"
+        yield f"loss: {one}, got {recipe.loss!r}"

@@ -14,10 +14,11 @@ from regraft.backbones.sources import source
 from regraft.data.boxes.form import Boxes
 from regraft.modalities.spec import InputSpec
 from regraft.recipe import Recipe
-from regraft.tasks.detection.anchors import Anchors, fitted
+from regraft.tasks.detection.anchors import ANCHORS, Anchors
 from regraft.tasks.detection.augment import USUAL as AUGMENT
 from regraft.tasks.detection.frames import detection_spec, frame, rectangle
-from regraft.tasks.detection.network import STRIDES, Detector, detector
+from regraft.tasks.detection.heads.rows import HeadRow
+from regraft.tasks.detection.network import Detector, detector
 from regraft.training.plan import Plan
 from regraft.training.terms import Part
 from regraft.verbs.detection.settings import Way, frozen_share
@@ -26,7 +27,6 @@ SIZE = 416  # pixels: the longer side of the input
 LEAST, MOST = 96, 1280  # that is chosen where none is asked for
 SMALL = 12.0  # pixels of the input that the smaller objects should have at least
 RATE, BATCH, DECAY, AVERAGE = 2e-3, 8, 0.02, 0.1
-BOX_LOSS = "giou"
 
 
 def longer_side(boxes: Sequence[Boxes]) -> tuple[int, str]:
@@ -45,12 +45,12 @@ def spec_for(row: CatalogRow, boxes: Sequence[Boxes], longer: int) -> InputSpec:
     return detection_spec(row.spec, rectangle([b.size for b in boxes], longer))
 
 
-def anchors_for(boxes: Sequence[Boxes], spec: InputSpec, seed: int) -> Anchors:
-    """Fitted to the boxes as the network sees them."""
+def anchors_for(kind: HeadRow, boxes: Sequence[Boxes], spec: InputSpec, seed: int) -> Anchors:
+    """Of this kind of detector, for the boxes as the network sees them."""
     seen = [frame(b.size, spec).inwards(b.xyxy[~b.ignored]) for b in boxes]
     corners = np.concatenate([*seen, np.zeros((0, 4))])
     sizes: npt.NDArray[np.float64] = corners[:, 2:] - corners[:, :2]
-    return fitted(sizes, STRIDES, seed)
+    return ANCHORS[kind.anchors](sizes, kind.strides, seed)
 
 
 def _pretrained(row: CatalogRow, seed: int) -> FrozenNetwork:
@@ -68,12 +68,18 @@ NETWORKS = {"pretrained": _pretrained, "random": _random}
 
 
 def network_for(
-    way: Way, row: CatalogRow, spec: InputSpec, classes: int, anchors: Anchors, seed: int
+    way: Way,
+    row: CatalogRow,
+    kind: HeadRow,
+    spec: InputSpec,
+    classes: int,
+    anchors: Anchors,
+    seed: int,
 ) -> Detector:
     """The detector before the first step."""
     with torch.random.fork_rng(devices=[]):
         body = NETWORKS[way.weights](row, seed)
-    return detector(row, spec, classes, anchors, seed=seed, network=body)
+    return detector(row, spec, classes, anchors, kind=kind.name, seed=seed, network=body)
 
 
 def parts_that_learn(model: Detector, row: CatalogRow, way: Way, plan: Plan) -> list[Part]:
@@ -88,17 +94,18 @@ def parts_that_learn(model: Detector, row: CatalogRow, way: Way, plan: Plan) -> 
         place = 1.0 if len(groups) < 2 else depth / (len(groups) - 1)
         moving = [own[name].requires_grad_(True) for name in groups[depth]]
         parts.append(Part(moving, way.body * plan.shallow ** (1 - place)))
-    new = [p for part in (model.pyramid, model.head) for p in part.parameters()]
-    return [*parts, Part([p.requires_grad_(True) for p in new])]
+    return [*parts, Part([p.requires_grad_(True) for p in model.new_parts()])]
 
 
-def plan_for(way: Way, recipe: Recipe, spec: InputSpec, pictures: int, steps: int) -> Plan:
+def plan_for(
+    way: Way, kind: HeadRow, recipe: Recipe, spec: InputSpec, pictures: int, steps: int
+) -> Plan:
     """The plan of the way, with what the user has set."""
     from regraft.training.devices import usual_precision
 
     own: dict[str, Any] = {
         "rate": RATE,
-        "loss": BOX_LOSS,
+        "loss": kind.losses[0],
         "augment": AUGMENT,
         "weight_decay": DECAY,
         "average": AVERAGE,

@@ -13,7 +13,7 @@ from regraft.training.strategies import refusal, strategy
 # Fields of a recipe that have no use for transcripts.
 UNUSED = (
     *("label", "views", "engine", "repair", "loss", "attack", "sampling", "weights", "norm"),
-    *("coverage", "wish", "window", "at", "positive", "patients"),
+    *("coverage", "wish", "window", "at", "positive", "patients", "detector"),
 )
 PROBE = "probe"
 STRATEGIES = (PROBE, "tune-norm", "lp-ft", "lora", "full")

@@ -1,0 +1,103 @@
+"""Which kinds of detectors there are. Loads no torch: the command line reads this."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from regraft.errors import UsageError
+
+if TYPE_CHECKING:
+    from regraft.tasks.detection.heads.base import Head
+
+HEADS_FOLDER = "regraft.tasks.detection.heads"
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """One kind of detector.
+
+    told     what it is, in a sentence
+    source   its paper
+    strides  of its maps, in pixels of the input; the first three are a backbone's
+    anchors  a name of `anchors.ANCHORS`
+    neck     a name of `necks.NECKS`
+    losses   of the boxes, of those that it can learn by; the first is the usual one
+    built    module and name of its class
+    dense    whether its outputs stand for anchors, one each: then other runtimes can give them
+    """
+
+    name: str
+    told: str
+    source: str
+    strides: tuple[int, ...]
+    anchors: str
+    neck: str
+    losses: tuple[str, ...]
+    built: tuple[str, str]
+    dense: bool = True
+
+    def head(self, *about: Any) -> "Head":
+        """A new head; see the classes' own arguments."""
+        module, name = self.built
+        made: Head = getattr(import_module(f"{HEADS_FOLDER}.{module}"), name)(*about)
+        return made
+
+
+USUAL = "retinanet"
+HEADS: Mapping[str, HeadRow] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            HeadRow(
+                "retinanet",
+                "Anchors on a feature pyramid, focal loss.",
+                "Lin et al. 2017, arXiv 1708.02002",
+                (8, 16, 32),
+                "fitted",
+                "pyramid",
+                ("giou", "smooth-l1"),
+                ("retina", "RetinaHead"),
+            ),
+            HeadRow(
+                "fcos",
+                "No anchors: each place on a feature pyramid tells how far the sides are.",
+                "Tian et al. 2019, arXiv 1904.01355",
+                (8, 16, 32, 64),
+                "points",
+                "pyramid",
+                ("giou",),
+                ("fcos", "FcosHead"),
+            ),
+            HeadRow(
+                "faster-rcnn",
+                "Two stages: places that may hold an object, then what is there.",
+                "Ren et al. 2015, arXiv 1506.01497",
+                (8, 16, 32),
+                "fitted",
+                "pyramid",
+                ("smooth-l1",),
+                ("two_stage", "TwoStageHead"),
+                dense=False,
+            ),
+            HeadRow(
+                "ssdlite",
+                "Light convolutions on the backbone's own maps, for speed.",
+                "Sandler et al. 2018, arXiv 1801.04381",
+                (8, 16, 32, 64),
+                "fitted",
+                "extras",
+                ("smooth-l1", "giou"),
+                ("ssdlite", "SsdliteHead"),
+            ),
+        )
+    }
+)
+
+
+def head_row(name: str) -> HeadRow:
+    """A row by its name. Raises UsageError, naming all."""
+    if name not in HEADS:
+        raise UsageError(f"detector: {name!r} is not known; choose one of {', '.join(HEADS)}")
+    return HEADS[name]
