@@ -5,8 +5,8 @@
 
 A strategy (`copy`: a fresh head, one rate, Adam; or another by --strategy) learns from 100 of
 scikit-learn's digits, ten of each class drawn by the seed, and is measured on the 1,697 others.
-Everything is the same but for the statistics of BatchNorm: free, as libraries leave them, frozen at those of the pretraining, or
-estimated once on the 100 pictures and then frozen.
+Everything is the same but for the statistics of BatchNorm: free, as libraries leave them, frozen
+at those of the pretraining, or estimated once on the 100 pictures and then frozen.
 
 Told are, at the end of training: the loss on the last batches; accuracy on the 100 pictures as the
 network sees them in training, by the statistics of each batch; accuracy on the same 100 as the
