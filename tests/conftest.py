@@ -227,3 +227,33 @@ def save_small_listener(folder: Path, kind: str = "WhisperModel", **settings: ob
     own = {"Whisper": "Whisper", "AST": "AST"}.get(stem, "Wav2Vec2")
     getattr(transformers, f"{own}FeatureExtractor")(**hears).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def save_whisper() -> Callable[..., Path]:
+    """Save a small Whisper with its decoder, random, and a tokenizer of bytes; gives its folder."""
+    return save_small_whisper
+
+
+def save_small_whisper(folder: Path, languages: tuple[str, ...] = (), **settings: object) -> Path:
+    import json
+
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    names = ["endoftext", "startoftranscript", *languages, "transcribe", "notimestamps"]
+    special = [f"<|{name}|>" for name in names]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    numbers = {token: i for i, token in enumerate([*letters, *special])}
+    made = Tokenizer(models.BPE(numbers, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(special)
+    sizes: dict[str, object] = {"max_target_positions": 24, "vocab_size": len(numbers)}
+    save_small_listener(folder, "WhisperForConditionalGeneration", **(sizes | settings))
+    made.save(str(folder / "tokenizer.json"))
+    told = {"suppress_tokens": [3, 4], "begin_suppress_tokens": [numbers["<|endoftext|>"]]}
+    told |= (
+        {"lang_to_id": {f"<|{c}|>": numbers[f"<|{c}|>"] for c in languages}} if languages else {}
+    )
+    (folder / "generation_config.json").write_text(json.dumps(told))
+    return folder

@@ -27,7 +27,7 @@ TRAINING_TEXTS = (
 )
 TEXTS = (
     *("source", "root", "label", "path_column", "text", "group", "split", "engine"),
-    *("at", "positive", "modality", "task", "separator", "detector"),
+    *("at", "positive", "modality", "task", "separator", "detector", "head"),
     *TRAINING_TEXTS,
 )
 LISTS = ("backbone", "views", "licence", "strategy", "log", "labels")
@@ -44,6 +44,7 @@ TRAINING_NUMBERS = {
 }
 WHOLE_NUMBERS = {"steps": 1, "batch": 1, "micro_batch": 1, "workers": 0, "patience": 0}  # the least
 SHARED = "shared"  # patients
+TRANSCRIBE, HEADS = "transcribe", ("brought", "fresh")
 FIND = "find"  # a rate that a sweep finds
 
 
@@ -90,6 +91,8 @@ class Recipe:
     labels       several columns of a manifest: tags as 0 or 1, or numbers
     separator    between the tags in a cell of the label column, such as ``;``
     detector     kind of detector for boxes, such as ``fcos``; None: retinanet
+    head         of a transcriber: ``brought``, the one that came with the network, or ``fresh``;
+                 None: brought, where there is one that has an idea of what is said
     """
 
     source: str = ""
@@ -144,6 +147,7 @@ class Recipe:
     labels: tuple[str, ...] = ()
     separator: str | None = None
     detector: str | None = None
+    head: str | None = None
 
     def __post_init__(self) -> None:
         asked: Any = self  # from TOML or a command line the fields have other types
@@ -173,6 +177,10 @@ class Recipe:
             yield wrong
         if self.patients not in (None, SHARED):
             yield f"patients: expected {SHARED!r} or nothing, got {self.patients!r}"
+        if self.head is not None and self.head not in HEADS:
+            yield f"head: expected one of {', '.join(HEADS)}, got {self.head!r}"
+        if self.head is not None and self.task != TRANSCRIBE:
+            yield f"head: has a use for task {TRANSCRIBE} alone"
         yield from self._wrong_parts()
         yield from self._wrong_training()
 

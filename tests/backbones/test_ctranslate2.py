@@ -88,6 +88,50 @@ def test_queries_keys_and_values_are_taken_apart() -> None:
     assert not [name for name in state if "decoder" in name]
 
 
+def decoder(layers: int = 2, d: int = 4) -> dict[str, Array]:
+    rng = np.random.default_rng(1)
+
+    def made(*shape: int) -> Array:
+        return rng.standard_normal(shape).astype(np.float16)
+
+    out = {f"decoder/{name}": np.int8(1) for name in ("pre_norm", "activation", "alibi")}
+    out |= {"decoder/num_heads": np.int16(2), "decoder/embeddings/weight": made(12, d)}
+    out |= {"decoder/position_encodings/encodings": made(9, d)}
+    out |= {f"decoder/layer_norm/{name}": made(d) for name in ("gamma", "beta")}
+    for i in range(layers):
+        for part, lines in {"self_attention": (3, 1), "attention": (1, 2, 1)}.items():
+            at = f"decoder/layer_{i}/{part}"
+            out |= {f"{at}/layer_norm/{name}": made(d) for name in ("gamma", "beta")}
+            out |= {f"{at}/linear_{j}/weight": made(n * d, d) for j, n in enumerate(lines)}
+            out |= {f"{at}/linear_{j}/bias": made(n * d) for j, n in enumerate(lines)}
+        at = f"decoder/layer_{i}"
+        out[f"{at}/self_attention/linear_0/bias"][d : 2 * d] = 0
+        out[f"{at}/attention/linear_1/bias"][:d] = 0
+        out |= {f"{at}/ffn/layer_norm/{name}": made(d) for name in ("gamma", "beta")}
+        out |= {f"{at}/ffn/linear_0/weight": made(8, d), f"{at}/ffn/linear_0/bias": made(8)}
+        out |= {f"{at}/ffn/linear_1/weight": made(d, 8), f"{at}/ffn/linear_1/bias": made(d)}
+    return out
+
+
+def test_the_decoder_fits_transformers_own_entry_by_entry() -> None:
+    from regraft.tasks.transcription.decoder import DecoderHead, sizes_of
+
+    entries = encoder() | decoder()
+    aliases = {"decoder/projection/weight": "decoder/embeddings/weight"}
+    state = state_of(written(entries, aliases), "decoder")
+    head = DecoderHead(sizes_of(state), 2)
+    assert {n: tuple(t.shape) for n, t in head.state_dict().items()} == {
+        n: a.shape for n, a in state.items()
+    }
+    heard = entries["decoder/layer_1/attention/linear_1/weight"]
+    at = "decoder.layers.1.encoder_attn"
+    parts = [state[f"{at}.{p}_proj.weight"] for p in "kv"]
+    np.testing.assert_array_equal(np.concatenate(parts), heard)
+    other = entries | {"decoder/projection/weight": entries["decoder/embeddings/weight"] * 2}
+    with pytest.raises(ValueError, match="projection"):
+        state_of(written(other), "decoder")
+
+
 ODD: dict[str, bytes] = {
     "is not of CTranslate2's binary version 6": written(encoder(), version=7),
     "is a TransformerSpec": written(encoder(), specification="TransformerSpec"),

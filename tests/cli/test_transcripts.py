@@ -195,7 +195,96 @@ def test_the_doctor_hears_what_does_not_fit(shell: Any, manifest: Path, tmp_path
     assert "short.wav" in kinds["pace"]
 
 
+# --- a network that writes already ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def writer(save_listener: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("network") / "writer"
+    save_listener(folder, "HubertForCTC", vocab_size=8, initializer_range=0.2)
+    words = ("<pad>", "<s>", "</s>", "<unk>", "|", "A", "B", "X")
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    return folder
+
+
+def test_what_came_with_a_network_writes_as_it_is_and_learns_on(
+    shell: Any, manifest: Path, writer: Path, tmp_path: Path
+) -> None:
+    words = ("fit", manifest, "--task", "transcribe", "--backbone", f"folder:{writer}", "--json")
+    done = shell.invoke(*words, "--strategy", "zero-shot", "--out", tmp_path / "as-it-is")
+    assert done.exit_code == 0, done.stderr
+    before = shell.document(done)
+    assert before["speech_training"] == []
+    assert "characters held back are wrong" in before["chosen"]["head"]
+    learning = (
+        "--head",
+        "brought",
+        "--strategy",
+        "probe",
+        "--steps",
+        40,
+        "--batch",
+        8,
+        "--out",
+        tmp_path / "learned",
+    )
+    done = shell.invoke(*words, *learning)
+    assert done.exit_code == 0, done.stderr
+    after = shell.document(done)
+    assert before["metrics"]["wer"].items() <= after["as_it_came"]["wer"].items()
+    assert after["metrics"]["cer"]["value"] < before["metrics"]["cer"]["value"]
+    assert "before it learned" in (tmp_path / "learned" / "report.html").read_text()
+    for folder, told in (("as-it-is", before), ("learned", after)):
+        bundle = tmp_path / folder / "model.regraft"
+        again = shell.document(shell.invoke("evaluate", bundle, manifest, "--json"))
+        assert again["metrics"]["cer"]["value"] == told["metrics"]["cer"]["value"]
+    done = shell.invoke("export", bundle, "--out", tmp_path / "onnx", "--count", 2, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert shell.document(done)["proof"]["same_answers"] == 2
+
+
+def test_a_head_that_has_no_idea_of_what_is_said_is_left_out(
+    shell: Any, manifest: Path, writer: Path, tmp_path: Path
+) -> None:
+    words = ("fit", manifest, "--task", "transcribe", "--backbone", f"folder:{writer}", "--json")
+    done = shell.invoke(*words, "--strategy", "probe", "--steps", 1, "--out", tmp_path)
+    assert done.exit_code == 0, done.stderr
+    told = shell.document(done)
+    assert told["chosen"]["head"].startswith("fresh: as the one of the checkpoint came")
+    assert "as_it_came" not in told
+
+
+def test_a_decoder_of_tokens_goes_the_same_way(
+    shell: Any, manifest: Path, save_whisper: Callable[..., Path], tmp_path: Path
+) -> None:
+    net = save_whisper(tmp_path / "net", init_std=0.1, max_target_positions=12)
+    words = ("fit", manifest, "--task", "transcribe", "--backbone", f"folder:{net}", "--json")
+    words += ("--strategy", "lp-ft", "--steps", 6, "--batch", 8, "--budget", "10s")
+    done = shell.invoke(*words, "--head", "brought", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    told = shell.document(done)
+    assert told["chosen"]["language"].startswith("English alone")
+    assert told["as_it_came"]["n"] == EACH
+    assert [run["name"] for run in told["speech_training"]] == ["probe", "lp-ft"]
+    asked = told["speech_training"][-1]  # whose steps do not hang on the clock
+    assert asked["steps"] == 6
+    assert asked["curve"][-1]["loss"] < asked["curve"][0]["loss"]
+    shutil.rmtree(net)  # the bundle is enough
+    bundle = tmp_path / "out" / "model.regraft"
+    again = shell.document(shell.invoke("evaluate", bundle, manifest, "--json"))
+    assert again["metrics"]["cer"]["value"] == told["metrics"]["cer"]["value"]
+    said = shell.document(shell.invoke("predict", bundle, manifest.parent / "4-0.wav", "--json"))
+    assert isinstance(said["predictions"][0]["text"], str)
+    done = shell.invoke("export", bundle, "--out", tmp_path / "onnx", "--json")
+    assert done.exit_code == 2
+    assert "writes with a decoder" in " ".join(shell.error(done)["messages"])
+    assert not (tmp_path / "onnx").exists()
+
+
 REFUSED = {
+    "zero-shot: folder": ("--strategy", "zero-shot"),
+    "head: folder": ("--head", "brought"),
+    "head: expected one of": ("--head", "mine"),
     "label: has no use for transcripts": ("--label", "speaker"),
     "augment: mixup and cutmix": ("--augment", "mixup", "--strategy", "lp-ft"),
     "strategy: expected one of": ("--strategy", "partial"),

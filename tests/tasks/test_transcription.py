@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from regraft.errors import UsageError
 from regraft.modalities.samples import RATE
 from regraft.tasks.transcription.chunks import AT_ONCE, chunks, heard_in_pieces
-from regraft.tasks.transcription.network import SpellingHead, head_of
+from regraft.tasks.transcription.heads import SpellingHead, head_of
 from regraft.tasks.transcription.vocabulary import BLANK, Vocabulary, moments_for, plain
 
 SPELLED = Vocabulary(tuple(" abc'é"))

@@ -5,12 +5,12 @@
 
 Numbers are little-endian; a text is its length, two bytes, then its bytes with a NUL at the end. It
 is plain data: nothing in it can run, and every length is compared with what is there. Entries of
-Whisper's encoder go one to one onto the names of transformers' WhisperModel.
+Whisper's encoder and decoder go one to one onto the names of transformers' WhisperModel.
 """
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -94,24 +94,37 @@ def _entry(left: _Bytes, name: str) -> Array:
 
 # --- Whisper -------------------------------------------------------------------------------------
 
-_LAYER, _HERE = r"encoder/layer_(\d+)/", r"encoder.layers.\1."
+_LAYER = r"(encoder|decoder)/layer_(\d+)/"
 # Entries under one name there and here: a regex, and the name in transformers.
 _RENAMED: tuple[tuple[str, str], ...] = (
     (r"encoder/(conv[12])/(weight|bias)", r"encoder.\1.\2"),
-    (r"encoder/position_encodings/encodings", "encoder.embed_positions.weight"),
-    (r"encoder/layer_norm/(gamma|beta)", r"encoder.layer_norm.\1"),
+    (r"decoder/embeddings/(weight)", r"decoder.embed_tokens.\1"),
+    (r"(encoder|decoder)/position_encodings/encodings", r"\1.embed_positions.weight"),
+    (r"(encoder|decoder)/layer_norm/(gamma|beta)", r"\1.layer_norm.\2"),
     (
         _LAYER + r"self_attention/layer_norm/(gamma|beta)",
-        r"encoder.layers.\1.self_attn_layer_norm.\2",
+        r"\1.layers.\2.self_attn_layer_norm.\3",
     ),
-    (_LAYER + r"self_attention/linear_1/(weight|bias)", r"encoder.layers.\1.self_attn.out_proj.\2"),
-    (_LAYER + r"ffn/layer_norm/(gamma|beta)", r"encoder.layers.\1.final_layer_norm.\2"),
-    (_LAYER + r"ffn/linear_0/(weight|bias)", r"encoder.layers.\1.fc1.\2"),
-    (_LAYER + r"ffn/linear_1/(weight|bias)", r"encoder.layers.\1.fc2.\2"),
+    (_LAYER + r"attention/layer_norm/(gamma|beta)", r"\1.layers.\2.encoder_attn_layer_norm.\3"),
+    (_LAYER + r"self_attention/linear_1/(weight|bias)", r"\1.layers.\2.self_attn.out_proj.\3"),
+    (_LAYER + r"attention/linear_0/(weight|bias)", r"\1.layers.\2.encoder_attn.q_proj.\3"),
+    (_LAYER + r"attention/linear_2/(weight|bias)", r"\1.layers.\2.encoder_attn.out_proj.\3"),
+    (_LAYER + r"ffn/layer_norm/(gamma|beta)", r"\1.layers.\2.final_layer_norm.\3"),
+    (_LAYER + r"ffn/linear_0/(weight|bias)", r"\1.layers.\2.fc1.\3"),
+    (_LAYER + r"ffn/linear_1/(weight|bias)", r"\1.layers.\2.fc2.\3"),
 )
-_STACKED = _LAYER + r"self_attention/linear_0/(weight|bias)"  # query, key and value
+# What stands in one array: query, key and value of a layer, and key and value of what is heard.
+_STACKED: tuple[tuple[str, str, str], ...] = (
+    (_LAYER + r"self_attention/linear_0/(weight|bias)", "self_attn", "qkv"),
+    (_LAYER + r"attention/linear_1/(weight|bias)", "encoder_attn", "kv"),
+)
 _NORMS = {"gamma": "weight", "beta": "bias"}
-_ELSEWHERE = re.compile(r"decoder/.*|encoder/num_heads")  # the decoder has no part in features
+# How the network is built, which its row or the configuration beside it tells.
+_FACTS = re.compile(
+    r"(encoder|decoder)/num_heads|decoder/(activation|alibi|alignment_heads|alignment_layer"
+    r"|pre_norm|scale_embeddings|start_from_zero_embedding)"
+)
+_PROJECTION, _EMBEDDINGS = "decoder/projection/weight", "decoder/embeddings/weight"
 
 
 def whisper_encoder(entries: Mapping[str, Array]) -> Entries:
@@ -119,14 +132,30 @@ def whisper_encoder(entries: Mapping[str, Array]) -> Entries:
 
     Raises ValueError for an entry that has no place there.
     """
+    return _side("encoder", entries)
+
+
+def whisper_decoder(entries: Mapping[str, Array]) -> Entries:
+    """The decoder under the names of transformers' WhisperModel.
+
+    What it answers by are its embeddings of tokens. Raises ValueError for an entry that has no
+    place there, and where the answers are others.
+    """
+    tied = _EMBEDDINGS in entries and np.array_equal(
+        entries.get(_PROJECTION, entries[_EMBEDDINGS]), entries[_EMBEDDINGS]
+    )
+    if not tied:
+        raise ValueError(f"{_PROJECTION}: is not {_EMBEDDINGS}, as it is in Whisper")
+    return _side("decoder", {n: a for n, a in entries.items() if n != _PROJECTION})
+
+
+def _side(side: str, entries: Mapping[str, Array]) -> Entries:
     state: Entries = {}
+    other = "decoder/" if side == "encoder" else "encoder/"
     for name, array in entries.items():
-        if _ELSEWHERE.fullmatch(name):
+        if name.startswith(other) or _FACTS.fullmatch(name):
             continue
-        if found := re.fullmatch(_STACKED, name):
-            state |= _split(found[1], found[2], array)
-        else:
-            state[_renamed(name)] = array
+        state |= _split(name, array) or {_renamed(name): array}
     return state
 
 
@@ -135,29 +164,42 @@ def _renamed(name: str) -> str:
         if found := re.fullmatch(pattern, name):
             stem, _, last = found.expand(template).rpartition(".")
             return f"{stem}.{_NORMS.get(last, last)}"
-    raise ValueError(f"{name}: not an entry of Whisper's encoder")
+    raise ValueError(f"{name}: not an entry of Whisper's encoder or decoder")
 
 
-def _split(layer: str, kind: str, array: Array) -> Entries:
-    """Query, key and value of a layer; in Whisper keys have no bias, here it must be zero."""
-    if len(array) % 3:
-        raise ValueError(f"layer {layer}: {len(array)} rows are no query, key and value")
-    parts = dict(zip("qkv", np.split(array, 3), strict=True))
+def _split(name: str, array: Array) -> Entries:
+    """The parts of a stacked entry; in Whisper keys have no bias, here it must be zero."""
+    matches = ((re.fullmatch(row[0], name), *row[1:]) for row in _STACKED)
+    for found, attention, letters in matches:
+        if found:
+            return dict(_parts(found, attention, letters, array))
+    return {}
+
+
+def _parts(
+    found: re.Match[str], attention: str, letters: str, array: Array
+) -> Iterator[tuple[str, Array]]:
+    side, layer, kind = found.groups()
+    if len(array) % len(letters):
+        told = {"qkv": "query, key and value", "kv": "key and value"}[letters]
+        raise ValueError(f"{side} layer {layer}: {len(array)} rows are no {told}")
+    parts = dict(zip(letters, np.split(array, len(letters)), strict=True))
     if kind == "bias" and parts.pop("k").any():
-        raise ValueError(f"layer {layer}: its keys have a bias, which Whisper's have not")
-    return {f"encoder.layers.{layer}.self_attn.{p}_proj.{kind}": a for p, a in parts.items()}
+        raise ValueError(f"{side} layer {layer}: its keys have a bias, which Whisper's have not")
+    for letter, part in parts.items():
+        yield f"{side}.layers.{layer}.{attention}.{letter}_proj.{kind}", part
 
 
-# Specification → its entries under the names that the network has here.
-SPECIFICATIONS: Mapping[str, Callable[[Mapping[str, Array]], Entries]] = MappingProxyType(
-    {"WhisperSpec": whisper_encoder}
+# Specification → part of the network → its entries under the names that it has here.
+SPECIFICATIONS: Mapping[str, Mapping[str, Callable[[Mapping[str, Array]], Entries]]] = (
+    MappingProxyType({"WhisperSpec": {"encoder": whisper_encoder, "decoder": whisper_decoder}})
 )
 
 
-def state_of(data: bytes) -> Entries:
-    """The tensors of a file under transformers' names. Raises ValueError."""
+def state_of(data: bytes, part: str = "encoder") -> Entries:
+    """The tensors of a part of a file's network under transformers' names. Raises ValueError."""
     specification, entries = read_ctranslate2(data)
     if specification not in SPECIFICATIONS:
         known = ", ".join(SPECIFICATIONS)
         raise ValueError(f"is a {specification}; only these are read: {known}")
-    return SPECIFICATIONS[specification](entries)
+    return SPECIFICATIONS[specification][part](entries)

@@ -66,7 +66,9 @@ def _log_mel(samples: Samples, hearing: Hearing) -> npt.NDArray[np.float32]:
     """As Radford et al. 2022 (arXiv 2212.04356) prepare it: (bands, frames) in about [-1, 1.5]."""
     if hearing.normalise:
         samples = samples * (LOUDEST / max(float(np.abs(samples).max()), SILENT))
-    centred = np.pad(_padded(samples).astype(np.float64), WINDOW // 2, mode="reflect")
+    whole = hearing.frames * HOP
+    padded = np.pad(samples, (0, max(0, whole - len(samples)))) if whole else _padded(samples)
+    centred = np.pad(padded.astype(np.float64), WINDOW // 2, mode="reflect")
     power = _power(_frames(centred)[:-1] * np.hanning(WINDOW + 1)[:-1], WINDOW)
     levels = np.log10(np.maximum(power @ slaney_bank(hearing.bands).T, 1e-10))
     levels = np.maximum(levels, levels.max() - DYNAMIC)
@@ -138,7 +140,7 @@ def _kaldi_mel(hertz: npt.NDArray[Any]) -> Numbers:
 HEARD: Mapping[str, Front] = MappingProxyType(
     {
         "samples": Front(_as_they_are, lambda hearing: (ANY,)),
-        "log-mel": Front(_log_mel, lambda hearing: (hearing.bands, ANY)),
+        "log-mel": Front(_log_mel, lambda hearing: (hearing.bands, hearing.frames or ANY)),
         "filterbank": Front(_filterbank, lambda hearing: (hearing.frames, hearing.bands)),
     }
 )

@@ -333,6 +333,28 @@ def _unpickled(path: Path, data: bytes) -> bytes:
     return save(tensors, metadata={"order": json.dumps(list(tensors))})
 
 
+def decoder_state(row: CatalogRow) -> "dict[str, Tensor]":
+    """The tensors of a checkpoint that has a decoder, under transformers' names.
+
+    A converted file holds what gives features; the decoder is read from the package itself. Raises
+    BackboneError.
+    """
+    if row.weights.form != "ctranslate2":
+        return read_state(weight_file(row))
+    import torch
+
+    from regraft.backbones.ctranslate2 import state_of
+
+    path = row_file(row, row.weights.file)
+    data = path.read_bytes()
+    _checked_digest(row, path, data)
+    try:
+        found = state_of(data, "decoder")
+    except ValueError as error:
+        raise BackboneError(f"{path}: {error}") from error
+    return {name: torch.from_numpy(array.copy()) for name, array in found.items()}
+
+
 def _from_ctranslate2(path: Path, data: bytes) -> bytes:
     from safetensors.numpy import save
 

@@ -101,7 +101,7 @@ def made_document(fitted: "Fitted", paths: Mapping[str, Path]) -> dict[str, Any]
         *("split", "timings", "training"),
         *("boxes_per_class", "box_errors", "box_confusion", "box_training"),
         *("members", "before_after"),
-        *("transcripts", "mistaken", "trivial", "speech_training"),
+        *("transcripts", "mistaken", "trivial", "as_it_came", "speech_training"),
         *("per_tag", "beside", "per_number"),
     )
     files = {key: str(path) for key, path in paths.items()}

@@ -112,6 +112,14 @@ OPTIONS: dict[str, Any] = {
         _option("For boxes: retinanet, fcos, faster-rcnn or ssdlite (light and quick).", "NAME"),
     ],
     "precision": Annotated[str | None, _option("float32 or bfloat16.", "NAME")],
+    "head": Annotated[
+        str | None,
+        _option(
+            "Of --task transcribe: brought, what came with the network and writes already, or "
+            "fresh.",
+            "NAME",
+        ),
+    ],
 }
 
 

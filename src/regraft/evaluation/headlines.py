@@ -65,7 +65,9 @@ def _of_speech(record: Mapping[str, Any]) -> Sentence:
     known = "" if inner == UNKNOWN else f" (95\u202f% interval {inner})"
     trivial = (record.get("trivial") or {}).get("wer")
     beside = "" if trivial is None else f"; always the same answer, {per_hundred(trivial)}"
-    return Sentence([*sentence, (f"{known}{beside}.", "")])
+    came = ((record.get("as_it_came") or {}).get("wer") or {}).get("value")
+    before = "" if came is None else f"; before it learned, {per_hundred(came)}"
+    return Sentence([*sentence, (f"{known}{before}{beside}.", "")])
 
 
 def _of_tags(record: Mapping[str, Any]) -> Sentence:

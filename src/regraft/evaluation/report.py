@@ -121,6 +121,7 @@ class Report:
                        clip}], the worst first
         mistaken       [{said, written, count}]
         trivial        {text, wer, cer} of the same answer for all
+        as_it_came     metrics of the head that came with the network, before it learned
         speech_training  [{name, told, steps, epochs, seconds, chosen, curve, warnings}]
     And where examples have tags, or numbers (the figures are those of `tag_metrics` and
     `value_metrics`; in place of the accuracy attempts have the one that `figures` names):

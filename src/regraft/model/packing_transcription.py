@@ -3,6 +3,7 @@
     model.json    characters, and what `carried` tells of the network
     record.json   provenance
     head          .safetensors
+    tokenizer     of a decoder
     backbone-0    .safetensors: weights; -config.json where the architecture needs one
 
 Nothing of a bundle is believed: every document and array is looked at before any of it is used.
@@ -10,25 +11,23 @@ Nothing of a bundle is believed: every document and array is looked at before an
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from regraft.backbones.sources import SOURCES
 from regraft.backbones.weights import row_file, weight_file
-from regraft.errors import BundleError, RegraftError, UsageError
+from regraft.errors import BackboneError, BundleError, RegraftError, UsageError
 from regraft.export.bundle import Bundle
 from regraft.modalities import modality
 from regraft.model.carried import ToldNetwork, extractor_of, refusals, told_of
 from regraft.model.plain import misfits
+from regraft.tasks.transcription.facts import HeadFacts
+from regraft.tasks.transcription.tokens import Asked, Tokens
 from regraft.tasks.transcription.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from regraft.model.transcribing import TranscriptionModel
-
-MOST_WIDTH = 4096
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class ToldTranscriber:
     modality: str
     characters: tuple[str, ...]
     backbone: ToldNetwork
+    head: HeadFacts | None = None
+    asked: Asked | None = None
 
 
 def pack(
@@ -53,8 +54,12 @@ def pack(
         "modality": model.modality,
         "characters": list(model.vocabulary.characters),
         "backbone": told_of(model.extractor),
+        "head": asdict(model.facts),
     }
     documents = {"model": told, "record": model.record}
+    if isinstance(model.vocabulary, Tokens):
+        told["asked"] = model.vocabulary.to_dict()
+        documents["tokenizer"] = json.loads(model.vocabulary.data)
     if row.config:
         documents["backbone-0-config"] = json.loads(row_file(row, row.config).read_bytes())
     return documents, {"head": model.head}, {"backbone-0": weight_file(row)}
@@ -62,9 +67,14 @@ def pack(
 
 def unpack(bundle: Bundle) -> dict[str, Any]:
     """Arguments of `TranscriptionModel`. Raises BundleError where the bundle does not hold one."""
+    from regraft.tasks.transcription.heads import wrong_head
+
     told, record, head = bundle.document("model"), bundle.document("record"), bundle.tensors("head")
     _refuse(bundle, [*misfits(ToldTranscriber, told, "model.")])
-    _refuse(bundle, [*_wrong(told), *_wrong_head(head, len(told["characters"]) + 1)])
+    facts = HeadFacts(**(told.get("head") or {}))
+    answers = len(told["characters"]) + 1
+    _refuse(bundle, [*_wrong(told), *wrong_head(head, facts, answers)])
+    vocabulary = _tokens(bundle, told, head) if told.get("asked") else _characters(told)
     if not isinstance(record, dict):
         _refuse(bundle, ["record: expected an object"])
     try:
@@ -74,8 +84,8 @@ def unpack(bundle: Bundle) -> dict[str, Any]:
     except RegraftError as error:
         _refuse(bundle, [str(error)])
         raise
-    vocabulary = Vocabulary(tuple(told["characters"]))
-    return {"vocabulary": vocabulary, "extractor": one, "head": head, "record": record}
+    told_of_it = {"vocabulary": vocabulary, "record": record}
+    return told_of_it | {"extractor": one, "head": head, "facts": facts}
 
 
 def _wrong(told: Mapping[str, Any]) -> Iterator[str]:
@@ -84,7 +94,10 @@ def _wrong(told: Mapping[str, Any]) -> Iterator[str]:
     if told["task"] != "transcription" or told["modality"] != "audio":
         yield f"model.task: {told['task']!r:.60} of {told['modality']!r:.60} is not known here"
         return
-    yield from (f"model.{one}" for one in Vocabulary.mistakes(told["characters"]))
+    if not told.get("asked"):
+        yield from (f"model.{one}" for one in Vocabulary.mistakes(told["characters"]))
+    if bool(told.get("asked")) != ((told.get("head") or {}).get("kind") == "decoder"):
+        yield "model.asked: goes with a head of the kind decoder, and with nothing else"
     kind = modality("audio")
     reasons = list(refusals(told["backbone"], kind.views, ("sound",)))
     yield from (f"model.backbone.{reason}" for reason in reasons)
@@ -93,31 +106,22 @@ def _wrong(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"model.backbone.row.family: {family!r} writes nothing down"
 
 
-def _wrong_head(head: Mapping[str, Any], characters: int) -> Iterator[str]:
-    """Shapes that do not fit one another, and numbers that are none."""
-    near = head.get("near.weight")
-    if near is None or near.ndim != 3 or max(near.shape) > MOST_WIDTH:
-        yield "head: near.weight is missing or of a wrong shape"
-        return
-    inner, width, reach = near.shape
-    blocks = len(np.atleast_1d(head.get("weights", ())))
-    expected = {
-        "weights": (blocks,),
-        "near.weight": (inner, width, reach),
-        "near.bias": (inner,),
-        "far.weight": (inner, inner, reach),
-        "far.bias": (inner,),
-        "last.weight": (characters, inner),
-        "last.bias": (characters,),
+def _characters(told: Mapping[str, Any]) -> Vocabulary:
+    return Vocabulary(tuple(told["characters"]))
+
+
+def _tokens(bundle: Bundle, told: Mapping[str, Any], head: Mapping[str, Any]) -> Tokens:
+    """A decoder's tokenizer, and how it is asked."""
+    asked: dict[str, Any] = {
+        n: tuple(v) if isinstance(v, list) else v for n, v in told["asked"].items()
     }
-    for name in sorted(expected.keys() ^ head.keys()):
-        yield f"head.{name:.60}: {'missing' if name in expected else 'not known here'}"
-    for name in sorted(expected.keys() & head.keys()):
-        array = head[name]
-        if array.shape != expected[name] or array.dtype != np.float32:
-            yield f"head.{name}: expected float32 of {expected[name]}, got {array.shape}"
-        elif not np.isfinite(array).all():
-            yield f"head.{name}: holds numbers that are not finite"
+    made = Tokens(json.dumps(bundle.document("tokenizer")).encode(), Asked(**asked))
+    _refuse(bundle, [*made.asked.mistakes(len(head["decoder.embed_tokens.weight"]))])
+    try:
+        len(made)
+    except BackboneError as error:
+        _refuse(bundle, [f"tokenizer: {error}"])
+    return made
 
 
 def _refuse(bundle: Bundle, mistakes: list[str]) -> None:

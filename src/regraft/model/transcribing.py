@@ -19,8 +19,10 @@ from regraft.modalities import modality
 from regraft.modalities.samples import Samples
 from regraft.modalities.spec import InputSpec
 from regraft.model.model import told_network
-from regraft.tasks.transcription.chunks import heard_in_pieces
-from regraft.tasks.transcription.vocabulary import BLANK, Vocabulary
+from regraft.tasks.transcription.answering import ANSWERS
+from regraft.tasks.transcription.facts import SPELLING, HeadFacts
+from regraft.tasks.transcription.tokens import Tokens
+from regraft.tasks.transcription.vocabulary import Vocabulary
 
 WHOLE = "segment-1of3"  # a view for which a recording is decoded as a whole, not its middle alone
 
@@ -47,16 +49,18 @@ class Written:
 class TranscriptionModel:
     """A trained transcriber.
 
-    vocabulary  the characters that it knows
+    vocabulary  the characters, or tokens, that it knows
     extractor   its network and input
     head        tensors of the head, by their names
     record      provenance as plain data
+    facts       of the head, beside its tensors
     """
 
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | Tokens
     extractor: Extractor
     head: dict[str, npt.NDArray[Any]]
     record: dict[str, Any]
+    facts: HeadFacts = SPELLING
     modality: str = "audio"
     task: str = "transcription"
     _turn: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
@@ -81,9 +85,11 @@ class TranscriptionModel:
         """Network and head as one module."""
         import torch
 
-        from regraft.tasks.transcription.network import Transcriber, head_of, listening
+        from regraft.tasks.transcription.heads import head_of
+        from regraft.tasks.transcription.network import Transcriber, listening
 
-        head = head_of({name: torch.from_numpy(array) for name, array in self.head.items()})
+        state = {name: torch.from_numpy(array) for name, array in self.head.items()}
+        head = head_of(state, self.facts)
         made = Transcriber(listening(self.extractor.row, self.spec), head)
         return made.requires_grad_(False).eval()
 
@@ -107,18 +113,13 @@ class TranscriptionModel:
         except Unreadable as error:
             return Written(None, error=error.reason)
         samples = raw.samples if raw.whole is None else raw.whole
-        scores = heard_in_pieces(samples, self.spec.size, self._scores)
-        path = scores.argmax(1)
-        sure = scores.max(1)[path != BLANK]
-        confidence = float(np.exp(sure).mean()) if len(sure) else 0.0
-        spent = time.perf_counter() - begin
-        text = self.vocabulary.text(path.tolist())
-        return Written(text, confidence, facts.width / 1000, spent)
+        text, confidence = ANSWERS[self.vocabulary.kind](self, samples)
+        return Written(text, confidence, facts.width / 1000, time.perf_counter() - begin)
 
-    def _scores(self, samples: Samples) -> npt.NDArray[np.float32]:
-        """(moments, c) logarithms of probabilities."""
+    def heard(self, samples: Samples) -> npt.NDArray[Any]:
+        """Samples as the network reads them."""
         prepared = np.frombuffer(np.ascontiguousarray(samples, "<f4").tobytes(), np.uint8)
-        return self.log_probabilities(np.ascontiguousarray(self.read(prepared)))
+        return np.ascontiguousarray(self.read(prepared))
 
     def read(self, prepared: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """What the network hears of samples."""
@@ -131,6 +132,17 @@ class TranscriptionModel:
         with self._turn, torch.inference_mode():  # its backbone keeps features while it runs
             found = self.network(torch.from_numpy(heard)[None])[0].float().log_softmax(1)
         return np.asarray(found.numpy())
+
+    def dictated(self, heard: npt.NDArray[Any]) -> tuple[list[int], float]:
+        """Of a decoder: tokens of what is heard, and the mean of their log-probabilities."""
+        import torch
+
+        from regraft.tasks.transcription.decoder import greedy
+
+        assert isinstance(self.vocabulary, Tokens)
+        with self._turn, torch.inference_mode():
+            (said,) = greedy(self.network, torch.from_numpy(heard)[None], self.vocabulary.asked)
+        return said.path, said.sure
 
     def predict(self, source: Any, **settings: Any) -> Any:
         """What is said in a file, a folder, a glob or a list of files; see `regraft.predict`."""

@@ -1,8 +1,9 @@
 """Training on recordings with transcripts: the objective, frozen moments, what is held back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from regraft.evaluation.transcription import distance
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.progress import Progress
-from regraft.tasks.transcription.vocabulary import BLANK, Vocabulary
+from regraft.tasks.transcription.decoder import greedy, token_losses
+from regraft.tasks.transcription.tokens import Tokens
+from regraft.tasks.transcription.vocabulary import BLANK, Vocabulary, plain
 from regraft.training.attacking import Network
 from regraft.training.devices import begin_cost
 from regraft.training.examples import Augmented, Batch, Turn
@@ -47,7 +50,7 @@ class Lines:
         return Lines([self.each[i] for i in chosen], self.device)
 
 
-def lines_of(texts: Sequence[str], vocabulary: Vocabulary) -> list[Tensor]:
+def lines_of(texts: Sequence[str], vocabulary: Vocabulary | Tokens) -> list[Tensor]:
     """The numbers of plain texts."""
     return [torch.tensor(vocabulary.numbers(text), dtype=torch.long) for text in texts]
 
@@ -71,13 +74,48 @@ def ctc_losses(logits: Tensor, lines: Lines) -> Tensor:
     return found / lengths.clamp(min=1).to(logits.device)
 
 
+def _spelling(network: Network, sounds: Tensor, lines: Lines, vocabulary: Any) -> Tensor:
+    return ctc_losses(network(sounds), lines)
+
+
+def _spelled(model: Any, sounds: Tensor, lines: Lines, vocabulary: Any) -> tuple[Tensor, list[str]]:
+    logits = model(sounds).float()
+    return ctc_losses(logits, lines), [vocabulary.text(p) for p in logits.argmax(2).tolist()]
+
+
+def _telling(network: Network, sounds: Tensor, lines: Lines, tokens: Any) -> Tensor:
+    return token_losses(network, sounds, lines.each, tokens.asked.prompt)
+
+
+def _told(model: Any, sounds: Tensor, lines: Lines, tokens: Any) -> tuple[Tensor, list[str]]:
+    said = greedy(model, sounds, tokens.asked)
+    return _telling(model, sounds, lines, tokens), [tokens.text(one.path) for one in said]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a kind of vocabulary is learned and judged.
+
+    losses  (network, sounds of one length, lines, vocabulary) → (n,)
+    judged  the same → (n,) losses, and what is written
+    """
+
+    losses: Callable[[Network, Tensor, Lines, Any], Tensor]
+    judged: Callable[[Any, Tensor, Lines, Any], tuple[Tensor, list[str]]]
+
+
+WAYS: Mapping[str, Way] = MappingProxyType(
+    {"ctc": Way(_spelling, _spelled), "tokens": Way(_telling, _told)}
+)
+
+
 class Speech:
     """What is said, written down: the objective of a transcriber."""
 
     compares = False
 
-    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary) -> None:
-        self.lines = lines_of(texts, vocabulary)
+    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary | Tokens) -> None:
+        self.lines, self.vocabulary = lines_of(texts, vocabulary), vocabulary
 
     def targets(
         self, batch: Batch, device: torch.device, rng: np.random.Generator
@@ -93,7 +131,7 @@ class Speech:
         self, network: Network, bare: Network, examples: Tensor, targets: Lines, progress: float
     ) -> Tensor:
         """On the sounds as they are."""
-        return self.losses(network(examples), targets)
+        return WAYS[self.vocabulary.kind].losses(network, examples, targets, self.vocabulary)
 
 
 class KeptMoments(Augmented):
@@ -166,7 +204,7 @@ class HeldSpeech:
 
     sounds: Tensor
     texts: Sequence[str]
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | Tokens
     majority: float = -np.inf  # no answer is right as a rule; errors may outnumber characters
 
     def score(self, model: nn.Module, device: torch.device) -> Score:
@@ -181,15 +219,14 @@ class HeldSpeech:
         model.eval()
         losses, errors = torch.zeros(len(self.texts)), np.zeros(len(self.texts))
         lines = Lines(lines_of(self.texts, self.vocabulary), device)
+        way = WAYS[self.vocabulary.kind]
         try:
             for places, some in by_ends(self.sounds, AT_ONCE, begin_cost(device)):
-                logits = model(some.to(device)).float()
-                losses[places] = ctc_losses(logits, lines[places]).cpu()
-                paths = logits.argmax(2).tolist()
-                said = [self.vocabulary.text(path) for path in paths]
+                told, said = way.judged(model, some.to(device), lines[places], self.vocabulary)
+                losses[places] = told.cpu()
                 chosen = torch.arange(len(self.texts))[places].tolist()
                 errors[chosen] = [
-                    distance(self.texts[i], one) for i, one in zip(chosen, said, strict=True)
+                    distance(self.texts[i], plain(one)) for i, one in zip(chosen, said, strict=True)
                 ]
         finally:
             for part, training in was:

@@ -1,10 +1,10 @@
-"""The network: a backbone whose moments are not averaged, and a head that spells them out.
+"""The network: a backbone whose moments are not averaged, and a head that writes them down.
 
 The head weighs all blocks (as SUPERB does: Yang et al. 2021, arXiv 2105.01051) and looks at a few
-neighbouring moments. Alone, on frozen features, it is the probe of this task.
+neighbouring moments; or it is what the checkpoint brings, see `brought`. Alone, on frozen features,
+it is the probe of this task.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,51 +14,15 @@ from regraft.backbones.catalog import CatalogRow, families
 from regraft.backbones.network import FrozenNetwork, load_network
 from regraft.backbones.tunable import Tunable
 from regraft.modalities.spec import InputSpec
+from regraft.tasks.transcription.heads import SpellingHead
 
 NEEDS = "transcribe"  # what the family of a backbone must offer
-INNER, REACH = 192, 5  # width of the head, and moments that a layer of it sees
-DROPOUT = 0.1  # while the head learns alone
-
-
-class SpellingHead(nn.Module):
-    """(n, sum of widths, moments) features of all blocks, side by side → (n, moments, c) logits.
-
-    alone  it learns on frozen features: then some of them are dropped in each step
-    """
-
-    alone = False
-
-    def __init__(self, widths: Sequence[int], characters: int, inner: int = INNER) -> None:
-        super().__init__()
-        width, *others = dict.fromkeys(widths)
-        if others:
-            raise ValueError(f"blocks of {sorted({width, *others})} columns cannot be weighed")
-        self.blocks, self.width, self.inner = len(widths), width, inner
-        self.weights = nn.Parameter(torch.zeros(self.blocks))
-        self.even = nn.LayerNorm(width, elementwise_affine=False)
-        self.near = nn.Conv1d(width, inner, REACH, padding=REACH // 2)
-        self.far = nn.Conv1d(inner, inner, REACH, padding=REACH // 2)
-        self.last = nn.Linear(inner, characters)
-
-    def forward(self, features: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
-            blocks = features.float().unflatten(1, (self.blocks, self.width)).transpose(2, 3)
-            shares = torch.softmax(self.weights, 0)
-            mixed = torch.einsum("b,nbtd->ndt", shares, self.even(blocks))
-            x = nn.functional.gelu(self.near(self._thinned(mixed)))
-            x = x + nn.functional.gelu(self.far(self._thinned(x)))
-            logits: Tensor = self.last(x.transpose(1, 2))
-        return logits
-
-    def _thinned(self, x: Tensor) -> Tensor:
-        learning = self.alone and torch.is_grad_enabled()
-        return nn.functional.dropout(x, DROPOUT, training=learning)
 
 
 class Transcriber(Tunable):
     """(n, ...) sounds of one length, as the network hears them → (n, moments, c) logits."""
 
-    def __init__(self, network: FrozenNetwork, head: SpellingHead) -> None:
+    def __init__(self, network: FrozenNetwork, head: Any) -> None:
         super().__init__()
         self.network, self.head = network, head
 
@@ -66,8 +30,13 @@ class Transcriber(Tunable):
     def top(self) -> nn.Module:
         return self.head
 
-    def forward(self, sounds: Tensor) -> Tensor:
-        found: Tensor = self.head(torch.cat(self.network.features(sounds), 1))
+    def features(self, sounds: Tensor) -> Tensor:
+        """(n, sum of widths, moments) of all blocks, side by side."""
+        return torch.cat(self.network.features(sounds), 1)
+
+    def forward(self, sounds: Tensor, *given: Tensor) -> Tensor:
+        """given  what a head reads beside features: the tokens so far, of a decoder"""
+        found: Tensor = self.head(self.features(sounds), *given)
         return found
 
 
@@ -88,11 +57,3 @@ def fresh_head(network: FrozenNetwork, characters: int, seed: int) -> SpellingHe
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return SpellingHead(network.block_widths, characters)
-
-
-def head_of(state: dict[str, Any]) -> SpellingHead:
-    """A head from its tensors. Raises ValueError, KeyError or RuntimeError where they fit none."""
-    blocks, (inner, width, _) = len(state["weights"]), state["near.weight"].shape
-    made = SpellingHead([width] * blocks, len(state["last.bias"]), inner)
-    made.load_state_dict(state)
-    return made.requires_grad_(False).eval()

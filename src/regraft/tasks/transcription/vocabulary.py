@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import ClassVar, Self
 
 from regraft.errors import UsageError
 
@@ -34,6 +34,7 @@ class Vocabulary:
     """Characters in the order of their numbers, which begin at 1."""
 
     characters: tuple[str, ...]
+    kind: ClassVar[str] = "ctc"  # a key of `answering.ANSWERS`
 
     def __post_init__(self) -> None:
         if mistakes := self.mistakes(self.characters):
@@ -63,6 +64,10 @@ class Vocabulary:
         """Of a plain text; characters that are not known are left out."""
         places = {c: i for i, c in enumerate(self.characters, 1)}
         return [places[c] for c in text if c in places]
+
+    def unknown(self, text: str) -> set[str]:
+        """Characters of a text that cannot be written."""
+        return {*text} - {*self.characters}
 
     def text(self, path: Sequence[int]) -> str:
         """What a path says: repetitions are one, blanks are none."""

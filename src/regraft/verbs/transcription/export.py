@@ -25,6 +25,12 @@ from regraft.verbs.deployed import (
 )
 from regraft.verbs.transcription.prepare import texts_of
 
+# What a model writes with → why it is not exported.
+UNFIT = {
+    "tokens": "model: it writes with a decoder, which is asked again for each word, and an export is one "
+    "graph that is asked once; serve the bundle itself, or fit one with --head fresh"
+}
+
 
 def deployment() -> Deployment:
     """Differences are those of the probabilities of characters at each moment."""
@@ -40,6 +46,7 @@ def deployment() -> Deployment:
         figure=_word_errors,
         metric="wer",
         columns=lambda model: {"task": "transcribe"},
+        unfit=lambda model: UNFIT.get(model.vocabulary.kind, ""),
     )
 
 

@@ -19,11 +19,14 @@ from regraft.data.dataset import Dataset
 from regraft.data.learnable import measured_part
 from regraft.data.sources import load
 from regraft.evaluation.report import Report
+from regraft.evaluation.transcription import distance
 from regraft.modalities import modality
+from regraft.modalities.spec import InputSpec
 from regraft.model.transcribing import TranscriptionModel
 from regraft.progress import Progress, Quiet
 from regraft.recipe import Recipe
 from regraft.tasks.transcription.network import unfit
+from regraft.tasks.transcription.tokens import Tokens
 from regraft.tasks.transcription.vocabulary import Vocabulary
 from regraft.transfer.inputs import networks
 from regraft.verbs.first_look import look
@@ -36,7 +39,14 @@ from regraft.verbs.transcription.prepare import (
     learnable,
     unknown_characters,
 )
-from regraft.verbs.transcription.settings import PROBE, refuse_wrong_settings, strategy_of
+from regraft.verbs.transcription.settings import (
+    AS_IT_IS,
+    FRESH,
+    PROBE,
+    refuse_wrong_settings,
+    strategy_of,
+    uses_brought,
+)
 from regraft.verbs.transcription.told import learning_run, record_of, report_of
 
 LEAST_STEPS, MOST_EPOCHS = 20, {PROBE: 120.0}
@@ -45,6 +55,8 @@ PROBE_SHARE = 0.6  # of the time, where the network is trained too
 MUTE = 0.9  # of the characters held back that are wrong: the head has not begun to spell
 SLACK = 1.1  # of a step: what a rehearsal does not see
 LOOKS = 10
+LISTENED, BEFORE = 24, 60  # recordings that the head is measured on as it came: held back, held out
+ONE = "English alone, as far as the checkpoint tells"  # of a decoder
 AFTER = 6.0  # seconds for the report
 FORWARD = 0.4  # of a step: what its recordings take forwards only
 
@@ -87,6 +99,7 @@ class _Run:
     chosen: dict[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    each: float = 0.0  # seconds in which the head as it came writes down a recording
 
     def obeyed(self, source: Any) -> None:
         """What cannot be obeyed is refused here, before any work."""
@@ -113,11 +126,17 @@ class _Run:
     def run(self) -> Fitted:
         self._prepare()
         self._begin()
-        self._learn_head()
-        row = self._learn_network() if self.strategy != PROBE else self.row
-        model = self._model(row)
+        model = self._learned() if self.strategy != AS_IT_IS else self._as_trained()
         report = self._timed("measuring", self._measure, model)
         return Fitted(model, self.dataset, report)
+
+    def _learned(self) -> TranscriptionModel:
+        self._learn_head()
+        row = self._learn_network() if self.strategy != PROBE else self.row
+        return self._model(row, self.spec)
+
+    def _as_trained(self) -> TranscriptionModel:
+        return self._model(self.row, self.steps.trained)
 
     def _prepare(self) -> None:
         """Looked at, split, and of the learning part some held back."""
@@ -129,24 +148,57 @@ class _Run:
             self.chosen["split"] = f"{shares}, groups whole: no split was given"
         some, odd = learnable(data, looked, self.spec)
         self.vocabulary = Vocabulary.of(some.texts)
-        odd += unknown_characters(measured_part(data, FEW), self.vocabulary)
-        self.dataset = replace(data, findings=(*data.findings, *odd))
+        self.dataset, self.odd = data, odd
         train, held = held_back(some, self.recipe.seed)
         self.train, self.held = some.some(train), some.some(held)
         self.chosen["held back"] = f"{len(held)} of {len(some)} recordings to learn from"
 
     def _begin(self) -> None:
-        """Network, fresh head, and what is held back as the network hears it."""
+        """The network and a head to begin with; what this head cannot write is told."""
+        self.came: TranscriptionModel | None = None
+        self.steps = self._opened(self.recipe)
+        if uses_brought(self.recipe, self.row):
+            self._hear_brought()
+        odd = unknown_characters(measured_part(self.dataset, FEW), self.steps.vocabulary)
+        self.dataset = replace(self.dataset, findings=(*self.dataset.findings, *self.odd, *odd))
+        if isinstance(self.steps.vocabulary, Tokens):
+            code = self.steps.language
+            self.chosen["language"] = f"{code}: what the network hears" if code else ONE
+
+    def _opened(self, recipe: Recipe) -> Any:
         from regraft.verbs.transcription.steps import Steps
 
-        about = (self.recipe, self.row, self.spec, self.kind, self.vocabulary)
+        about = (recipe, self.row, self.spec, self.kind, self.vocabulary)
         asked = (*about, self.train, self.held, self.progress)
-        self.steps = self._timed("opening the network", Steps, *asked)
+        return self._timed("opening the network", Steps, *asked)
+
+    def _hear_brought(self) -> None:
+        """The head that came with the network is used, unless it has no idea of what is said."""
+        came = self._as_trained()
+        wrong, told = self._as_it_came(came)
+        if self.recipe.head is None and self.strategy != AS_IT_IS and wrong > MUTE:
+            self.chosen["head"] = f"fresh: as the one of the checkpoint came, {told}"
+            self.steps, self.each = self._opened(replace(self.recipe, head=FRESH)), 0.0
+        else:
+            self.chosen["head"] = f"that of the checkpoint: as it came, {told}; else --head fresh"
+            self.came = came
+
+    def _as_it_came(self, came: TranscriptionModel) -> tuple[float, str]:
+        """How well it writes before anything is learned: the share that is wrong, and in words."""
+        some = self.held.some(range(min(LISTENED, len(self.held))))
+        begin = time.monotonic()
+        written = [one.text or "" for one in came.transcribe(some.files)]
+        self.each = (time.monotonic() - begin) / max(1, len(some))
+        errors, of = sum(map(distance, some.texts, written)), sum(map(len, some.texts))
+        return errors / max(1, of), f"{errors} of {of} characters held back are wrong"
 
     def _learn_head(self) -> None:
         """The probe: a head on frozen moments."""
+        from regraft.training.averaging import State, copied
+
         held = self._timed("features", self._moments)
         until = self._until(1.0 if self.strategy == PROBE else PROBE_SHARE)
+        self.start: State | None = copied(dict(self.steps.model.head.state_dict()))
         trained = self._run(PROBE, self.steps.head, held, until)
         head = self.steps.model.head.cpu()
         self._take(head, trained, held)
@@ -177,6 +229,7 @@ class _Run:
         self.steps.add()
         held = self.steps.held_sounds()
         model = self.steps.model
+        self.start = None  # the probe, with which it is compared below
         trained = self._run(self.strategy, self.steps.network, held, self._until(1.0))
         self._take(model.cpu(), trained, held)
         after = held.judged(model, _cpu())[1] if held else self.errors
@@ -240,21 +293,25 @@ class _Run:
     def _until(self, share: float) -> float:
         """When a step must be over: that share of what is left."""
         now = time.monotonic()
-        return now + share * max(0.0, self.started + self.recipe.budget - AFTER - now)
+        n = len(measured_part(self.dataset, FEW))
+        after = AFTER + self.each * (n + min(BEFORE, n))
+        return now + share * max(0.0, self.started + self.recipe.budget - after - now)
 
     def _take(self, model: Any, trained: Any, held: Any) -> None:
         """Put the best weights into the model."""
         from regraft.training.averaging import put
         from regraft.verbs.transcription.steps import best_state
 
-        state, self.runs[-1]["chosen"] = best_state(model, trained, held)
+        start = self.start if self.came else None
+        state, self.runs[-1]["chosen"] = best_state(model, trained, held, start)
         put(model, state)
         model.requires_grad_(False).eval()
 
-    def _model(self, row: CatalogRow) -> TranscriptionModel:
-        one = Extractor(row, self.spec, "torch")
-        head = {name: t.numpy() for name, t in self.steps.model.head.state_dict().items()}
-        made = TranscriptionModel(self.vocabulary, one, head, {})
+    def _model(self, row: CatalogRow, spec: InputSpec) -> TranscriptionModel:
+        one = Extractor(row, spec, "torch")
+        head, facts = self.steps.model.head, self.steps.model.head.facts
+        state = {name: t.numpy().copy() for name, t in head.state_dict().items()}
+        made = TranscriptionModel(self.steps.vocabulary, one, state, {}, facts)
         told = (self.recipe, self.chosen, self.dataset, self.train.shas, made, self.runs)
         return replace(made, record=record_of(*told))
 
@@ -265,6 +322,10 @@ class _Run:
         held = measured_part(self.dataset, FEW)
         settings = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
         measured = measure(model, held, progress=self.progress, **settings)
+        if self.came is not None and self.strategy != AS_IT_IS:
+            some = _at_most(held, BEFORE, self.recipe.seed)
+            before = measure(self.came, some, progress=self.progress, **settings)
+            measured["as_it_came"] = {"n": before["split"]["n"], **before["metrics"]}
         model.record["measured"] = summary(measured)
         return report_of(measured, model, self.dataset, self.timings)
 
@@ -275,6 +336,14 @@ class _Run:
         finally:
             spent = time.perf_counter() - before
             self.timings[stage] = self.timings.get(stage, 0) + spent
+
+
+def _at_most(data: Dataset, most: int, seed: int) -> Dataset:
+    """So many of the examples, by chance."""
+    if len(data) <= most:
+        return data
+    chosen = np.sort(np.random.default_rng([seed, 19]).permutation(len(data))[:most])
+    return data.with_table(data.table[chosen.tolist()])
 
 
 def _cpu() -> Any:

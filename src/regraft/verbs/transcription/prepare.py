@@ -16,6 +16,7 @@ from regraft.modalities.facts import Facts
 from regraft.modalities.spec import InputSpec
 from regraft.progress import Progress
 from regraft.recipe import Recipe
+from regraft.tasks.transcription.tokens import Tokens
 from regraft.tasks.transcription.vocabulary import Vocabulary, moments_for, plain
 from regraft.verbs.first_look import Looked, look
 
@@ -121,12 +122,11 @@ def _told(lost: dict[str, list[str]], spec: InputSpec) -> list[Finding]:
     ]
 
 
-def unknown_characters(data: Dataset, vocabulary: Vocabulary) -> list[Finding]:
+def unknown_characters(data: Dataset, vocabulary: Vocabulary | Tokens) -> list[Finding]:
     """Characters of the measured transcripts that nothing was learned of."""
-    known = set(vocabulary.characters)
     odd: dict[str, list[str]] = {}
     for name, text in zip(data.table["id"], texts_of(data), strict=True):
-        for c in set(text) - known:
+        for c in vocabulary.unknown(text):
             odd.setdefault(c, []).append(name)
     if not odd:
         return []

@@ -6,7 +6,8 @@ from dataclasses import fields
 from regraft.backbones.catalog import CatalogRow
 from regraft.errors import UsageError
 from regraft.modalities.base import Modality
-from regraft.recipe import Recipe
+from regraft.recipe import HEADS, Recipe
+from regraft.tasks.transcription.brought import NOTHING, brings
 from regraft.tasks.transcription.network import unfit
 from regraft.training.strategies import refusal, strategy
 
@@ -15,8 +16,10 @@ UNUSED = (
     *("label", "views", "engine", "repair", "loss", "attack", "sampling", "weights", "norm"),
     *("coverage", "wish", "window", "at", "positive", "patients", "detector"),
 )
-PROBE = "probe"
-STRATEGIES = (PROBE, "tune-norm", "lp-ft", "lora", "full")
+PROBE, AS_IT_IS = "probe", "zero-shot"
+STRATEGIES = (AS_IT_IS, PROBE, "tune-norm", "lp-ft", "lora", "full")
+BROUGHT, FRESH = HEADS
+PLANNED = ("rate", "optimiser", "schedule", "weight_decay", "average", "precision", "clip")
 TRAINS_FROM = 90.0  # seconds of a budget from which the network itself is trained too
 
 
@@ -48,8 +51,12 @@ def _wrong(recipe: Recipe, kind: Modality, rows: Sequence[CatalogRow]) -> Iterat
     if len(recipe.strategy) > 1 or not set(recipe.strategy) <= set(STRATEGIES):
         asked = ", ".join(recipe.strategy)
         yield f"strategy: expected one of {', '.join(STRATEGIES)}, got {asked}"
+    elif strategy_of(recipe) == AS_IT_IS:
+        yield from _wrong_as_it_is(recipe, rows[0])
     elif reason := refusal(strategy(strategy_of(recipe)), rows[0]):
         yield f"strategy: {reason}"
+    if recipe.head == BROUGHT and not brings(rows[0]):
+        yield f"head: {NOTHING.format(row=rows[0])}"
     if len(recipe.backbone) > 1:
         yield "backbone: a transcriber has one; name one"
     if reason := unfit(rows[0]):
@@ -64,6 +71,21 @@ def _wrong(recipe: Recipe, kind: Modality, rows: Sequence[CatalogRow]) -> Iterat
                 READ[name](value)
             except UsageError as error:
                 yield from error.mistakes
+
+
+def _wrong_as_it_is(recipe: Recipe, row: CatalogRow) -> Iterator[str]:
+    """Nothing is learned: settings of learning have no use."""
+    if recipe.head == FRESH or not brings(row):
+        why = "a fresh head has learned nothing" if brings(row) else NOTHING.format(row=row)
+        yield f"strategy: {AS_IT_IS}: {why}"
+    names = ("steps", "epochs", "batch", "augment", "rate", *PLANNED[1:])
+    given = [name for name in names if getattr(recipe, name) is not None]
+    yield from (f"{name}: has no use where nothing is learned" for name in given)
+
+
+def uses_brought(recipe: Recipe, row: CatalogRow) -> bool:
+    """Whether the head that came with the network is used: asked for, or there and not refused."""
+    return brings(row) and recipe.head != FRESH
 
 
 def _wrong_augment(recipe: Recipe, kind: Modality) -> Iterator[str]:

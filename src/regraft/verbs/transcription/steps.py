@@ -15,7 +15,10 @@ from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.progress import Progress
 from regraft.recipe import Recipe
+from regraft.tasks.transcription.brought import brought
+from regraft.tasks.transcription.decoder import language
 from regraft.tasks.transcription.network import Transcriber, fresh_head, listening
+from regraft.tasks.transcription.tokens import Tokens
 from regraft.tasks.transcription.vocabulary import Vocabulary
 from regraft.training.averaging import State, put
 from regraft.training.devices import usual_precision, usual_workers
@@ -28,7 +31,7 @@ from regraft.training.strategies import strategy
 from regraft.training.terms import Execution, Material, Part, Trained
 from regraft.training.tuned import tuned_row
 from regraft.verbs.transcription.prepare import Learnable
-from regraft.verbs.transcription.settings import PROBE
+from regraft.verbs.transcription.settings import PLANNED, PROBE, strategy_of, uses_brought
 
 HEAD: Mapping[str, Any] = {  # of the plan of a head that learns alone
     "rate": 2e-3,
@@ -46,8 +49,14 @@ BODY: Mapping[str, Any] = {  # of one that learns with its network
     "norm": "frozen",
     "augment": "tempo,hiss,time-mask=0.08,frequency-mask",
 }
+# Kind of a head → what of both plans is others: a decoder that writes already learns slowly.
+OWN: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    "spelling": ({}, {}),
+    "linear": ({"rate": 1e-3}, {}),
+    "decoder": ({"rate": 1e-4}, {"head": 1.0}),
+}
+HEARD = 8  # recordings by which a language is told
 SURE = 1.0  # standard errors by which the tuned network must make fewer mistakes than the probe
-PLANNED = ("rate", "optimiser", "schedule", "weight_decay", "average", "precision", "clip")
 
 
 @dataclass
@@ -55,22 +64,40 @@ class Steps:
     """What both steps work on.
 
     train, held  recordings to learn from and to judge by
+    language     that a network of several is asked for
+    trained      of a head that came with the network: what it was trained to hear
     """
 
     recipe: Recipe
     row: CatalogRow
     spec: InputSpec
     kind: Modality
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | Tokens
     train: Learnable
     held: Learnable
     progress: Progress
+    language: str = ""
 
     def __post_init__(self) -> None:
         self.read = reader(self.spec).open(self.row, self.spec)
         network = listening(self.row, self.spec)
-        self.model = Transcriber(network, fresh_head(network, len(self.vocabulary), self.seed))
+        if uses_brought(self.recipe, self.row):
+            head, self.vocabulary, self.trained = brought(self.row, self.vocabulary.characters)
+        else:
+            head = fresh_head(network, len(self.vocabulary), self.seed)
+        self.model = Transcriber(network, head)
+        self.model.requires_grad_(False).eval()
+        if isinstance(self.vocabulary, Tokens) and self.vocabulary.languages:
+            self.vocabulary = self.vocabulary.among(self._language(self.vocabulary))
         self.sounds = prepared_sounds(self.held.files, self.kind, self.spec, self.read)
+
+    def _language(self, tokens: Tokens) -> str:
+        """The code of what is spoken in some of the recordings to learn from."""
+        read = reader(self.trained).open(self.row, self.trained)
+        sounds = prepared_sounds(self.train.files[:HEARD], self.kind, self.trained, read)
+        heard = [torch.from_numpy(np.ascontiguousarray(sound))[None] for sound in sounds]
+        self.language = language(self.model, heard, tokens.asked.prompt[0], tokens.languages)
+        return self.language
 
     @property
     def seed(self) -> int:
@@ -80,7 +107,9 @@ class Steps:
 
     def plan(self, name: str, steps: int) -> Plan:
         """The plan of a step by the strategy's name; what the user has set goes to the last one."""
-        own = dict(HEAD) if name == PROBE else {**strategy(name).of("sound").settings, **BODY}
+        alone, together = OWN[self.model.head.facts.kind]
+        whole = {} if name == PROBE else {**strategy(name).of("sound").settings}
+        own = {**HEAD, **alone} if name == PROBE else {**whole, **BODY, **together}
         own.pop("loss", None)
         own |= {"precision": usual_precision(), "warmup": 0.1}
         if name == self.last:
@@ -93,8 +122,6 @@ class Steps:
 
     @property
     def last(self) -> str:
-        from regraft.verbs.transcription.settings import strategy_of
-
         return strategy_of(self.recipe)
 
     # --- the head ---------------------------------------------------------------------------------
@@ -165,9 +192,15 @@ class Steps:
         return Training(model, parts, plan, material, execution=execution, **settings)
 
 
-def best_state(model: nn.Module, trained: Trained, held: HeldSpeech | None) -> tuple[State, str]:
-    """The weights with the fewest mistakes on what is held back; else the averaged ones."""
+def best_state(
+    model: nn.Module, trained: Trained, held: HeldSpeech | None, start: State | None = None
+) -> tuple[State, str]:
+    """The weights with the fewest mistakes on what is held back; else the averaged ones.
+
+    start  of a head that could write before
+    """
     offers = {"averaged": trained.average, "last": trained.last, "of an earlier look": trained.best}
+    offers["as they came"] = start if held is not None else None
     named = {name: state for name, state in offers.items() if state is not None}
     if held is None:
         name = next(iter(named))
