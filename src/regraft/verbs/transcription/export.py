@@ -27,8 +27,8 @@ from regraft.verbs.transcription.prepare import texts_of
 
 # What a model writes with → why it is not exported.
 UNFIT = {
-    "tokens": "model: it writes with a decoder, which is asked again for each word, and an export is "
-    "one graph that is asked once; serve the bundle itself, or fit one with --head fresh"
+    "tokens": "model: it writes with a decoder, which is asked again for each word, and an export "
+    "is one graph that is asked once; serve the bundle itself, or fit one with --head fresh"
 }
 
 
