@@ -40,7 +40,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "rate": st.none() | st.floats(1e-9, 100) | st.just("find"),
     "clip": st.none() | st.floats(0, 1e9),
     **dict.fromkeys(("warmup", "frozen", "wish"), st.none() | st.floats(0, 1)),
-    "micro_batch": st.none() | st.integers(1, 10**6),
+    **dict.fromkeys(("micro_batch", "tiles"), st.none() | st.integers(1, 10**6)),
     **dict.fromkeys(("workers", "patience"), st.none() | st.integers(0, 10**6)),
     "compile": st.booleans(),
     "repair": st.booleans(),
@@ -53,6 +53,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "labels": names,
     "separator": st.none() | texts,
     "detector": st.none() | texts,
+    "start": st.none() | texts,
     "modality": st.none() | texts,
     "task": st.none() | texts,
     "window": st.none() | st.sampled_from(["file", "full", "percentile", "40,400"]),
@@ -105,7 +106,7 @@ WRONG: dict[str, list[Any]] = {
     "rate": [0, -1e-3, 101, "1e-3", "seek", True, float("inf")],
     "clip": [-1, "5", True, float("nan")],
     **{name: [-0.1, 1.1, "0.1", True] for name in ("warmup", "frozen", "wish")},
-    "micro_batch": [0, 1.5, "8", True],
+    **{name: [0, 1.5, "8", True] for name in ("micro_batch", "tiles")},
     **{name: [-1, 1.5, "4", True] for name in ("workers", "patience")},
     "compile": [1, "yes", None],
     "repair": [0, "no", None],
@@ -115,7 +116,7 @@ WRONG: dict[str, list[Any]] = {
     "log": [3, [None], ","],
     **{
         name: [3, ["sgd"], "\ud800"]
-        for name in ("at", "positive", "modality", "task", "separator", "detector")
+        for name in ("at", "positive", "modality", "task", "separator", "detector", "start")
     },
     "labels": [3, [""], "a,,b"],
     "window": [3, "bone", "40", "40,0", "\ud800"],

@@ -27,7 +27,7 @@ TRAINING_TEXTS = (
 )
 TEXTS = (
     *("source", "root", "label", "path_column", "text", "group", "split", "engine"),
-    *("at", "positive", "modality", "task", "separator", "detector", "head"),
+    *("at", "positive", "modality", "task", "separator", "detector", "head", "start"),
     *TRAINING_TEXTS,
 )
 LISTS = ("backbone", "views", "licence", "strategy", "log", "labels")
@@ -42,7 +42,14 @@ TRAINING_NUMBERS = {
     "frozen": (0, 1),
     "wish": (0, 1),
 }
-WHOLE_NUMBERS = {"steps": 1, "batch": 1, "micro_batch": 1, "workers": 0, "patience": 0}  # the least
+WHOLE_NUMBERS = {
+    "steps": 1,
+    "batch": 1,
+    "micro_batch": 1,
+    "workers": 0,
+    "patience": 0,
+    "tiles": 1,
+}  # the least
 SHARED = "shared"  # patients
 TRANSCRIBE, HEADS = "transcribe", ("brought", "fresh")
 FIND = "find"  # a rate that a sweep finds
@@ -93,6 +100,8 @@ class Recipe:
     detector     kind of detector for boxes, such as ``fcos``; None: retinanet
     head         of a transcriber: ``brought``, the one that came with the network, or ``fresh``;
                  None: brought, where there is one that has an idea of what is said
+    tiles        parts of a picture in each direction that a detector looks at beside the whole
+    start        file of the weights of a whole detector, .safetensors, that training begins with
     """
 
     source: str = ""
@@ -148,6 +157,8 @@ class Recipe:
     separator: str | None = None
     detector: str | None = None
     head: str | None = None
+    start: str | None = None
+    tiles: int | None = None
 
     def __post_init__(self) -> None:
         asked: Any = self  # from TOML or a command line the fields have other types

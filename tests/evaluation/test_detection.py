@@ -17,6 +17,11 @@ from regraft.evaluation.detection import (
     matched,
     overlaps,
 )
+from regraft.evaluation.detection_calibration import (
+    ScoreLine,
+    fit_score_line,
+    score_calibration,
+)
 from regraft.evaluation.detection_errors import KINDS, breakdown, confusion, judged
 from regraft.evaluation.detection_intervals import best_threshold, curve, intervals
 
@@ -211,3 +216,30 @@ def test_the_confusion_has_a_background() -> None:
     there = [Boxes.of([OBJECT, (70, 70, 95, 95)], [0, 1], (100, 100))]
     found = [boxes((20, 20, 60, 60, 0.9, 1), (1, 1, 9, 9, 0.8, 0))]
     assert confusion(found, there, 2) == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+
+
+# Scores that say how often boxes are right -------------------------------------------------------
+
+
+def test_a_line_makes_scores_honest_and_leaves_every_figure() -> None:
+    """Boxes of overdone scores: right with probability score², of two classes."""
+    rng = np.random.default_rng(0)
+    found, there = [], []
+    for _ in range(150):
+        scores = np.sort(rng.uniform(0.05, 0.99, 4))[::-1]
+        boxes = np.array([[40.0 * i, 0, 40 * i + 20, 20] for i in range(4)])
+        labels = rng.integers(0, 2, 4)
+        right = rng.random(4) < scores**2
+        found.append(Detections(boxes, scores, labels))
+        there.append(Boxes.of(boxes[right], labels[right].tolist(), (200, 60)))
+    before = average_precision(found, there, 2)
+    line = fit_score_line(before.matches)
+    after = average_precision([line(f) for f in found], there, 2)
+    assert after.map == before.map
+    gaps = [score_calibration(one.matches)["ece"] for one in (before, after)]
+    assert gaps[1] < 0.05 < 0.12 < gaps[0]
+    rows = score_calibration(after.matches)["bins"]
+    assert sum(row["count"] for row in rows) == 600
+    few = average_precision(found[:3], there[:3], 2)
+    assert fit_score_line(few.matches) == ScoreLine()
+    assert ScoreLine()(found[0]) is found[0]

@@ -20,6 +20,7 @@ from regraft.tasks.detection.augment import augmented, drawn, parse, truth_of
 from regraft.tasks.detection.decoding import USUAL, Decoding, found_among, inside
 from regraft.tasks.detection.frames import detection_spec, frame, rectangle
 from regraft.tasks.detection.loss import BOX_LOSSES, DetectionLoss
+from regraft.tasks.detection.mosaic import mosaic
 from regraft.tasks.detection.network import detector, unfit
 from regraft.tasks.detection.targets import NONE, UNSURE, Truth, assigned, decoded, encoded, iou
 
@@ -246,9 +247,50 @@ def test_truths_are_inside_and_what_is_cut_off_is_ignored(seed: int) -> None:
 
 def test_wrong_augmentations_are_told_together() -> None:
     with pytest.raises(UsageError) as told:
-        parse("flip=2,mosaic,scale=x")
+        parse("flip=2,cutout,scale=x")
     assert len(told.value.mistakes) == 3
     assert parse("none") == {}
+
+
+@given(st.integers(0, 10_000))
+def test_boxes_move_with_the_pixels_of_a_mosaic(seed: int) -> None:
+    """A white square on black is where its box says, in each of the four parts."""
+    from PIL import Image
+
+    pixels = np.zeros((96, 128, 3), np.uint8)
+    pixels[30:62, 40:72] = 255
+    box = torch.tensor([[40.0, 30, 72, 62]])
+    seen = (np.asarray(Image.fromarray(pixels)), Truth(box, torch.tensor([1]), box))
+    spec = InputSpec(**{**SPEC.to_dict(), "mean": (0.0, 0.0, 0.0), "shape": (96, 128)})
+    made, truth = mosaic(lambda place: seen, [0] * 4, spec, np.random.default_rng(seed))
+    assert made.shape == (96, 128, 3)
+    assert len(truth.boxes) == len(truth.labels) <= 4
+    bright = np.argwhere(made[..., 0] > 127)
+    for corners in truth.boxes.round().int().tolist():
+        left, top, right, low = corners
+        assert made[top + 2 : low - 2, left + 2 : right - 2, 0].min(initial=255) > 100
+    every = torch.cat([truth.boxes, truth.ignored])
+    inside = [
+        ((every[:, :2] <= p + 1.5) & (every[:, 2:] >= p - 1.5)).all(1).any()
+        for p in (torch.from_numpy(bright[:: max(1, len(bright) // 20), ::-1].copy()).float() + 0.5)
+    ]
+    assert all(inside)
+
+
+def test_mosaics_end_early(tmp_path: Any) -> None:
+    from regraft.data.boxes.composed import compose
+    from regraft.training.boxed import BoxedExamples
+    from regraft.training.examples import Turn
+
+    found = compose(tmp_path, 5, 1)
+    files = [str(tmp_path / name) for name in found]
+    about = (files, ["0123456789abcdef"] * 5, [*found.values()], modality("image"), SPEC)
+    examples = BoxedExamples(*about, {"mosaic": 1.0}, 0, epochs=10)
+    plain = BoxedExamples(*about, {}, 0)
+    early, late = (examples[Turn(epoch, 2)] for epoch in (6, 7))
+    assert not np.array_equal(early[0], plain[Turn(6, 2)][0])
+    assert np.array_equal(late[0], plain[Turn(7, 2)][0])
+    assert np.array_equal(early[0], examples[Turn(6, 2)][0])
 
 
 # The network -------------------------------------------------------------------------------------

@@ -44,14 +44,20 @@ def made(kind: str) -> Detector:
     return detector(row, spec, len(SHAPES), anchors, kind=kind, width=16, depth=1)
 
 
-@pytest.fixture(scope="module", params=HEADS)
+LARGE = "torchvision-"  # kinds with hundreds of channels
+KINDS = [
+    pytest.param(name, marks=pytest.mark.slow if name.startswith(LARGE) else ()) for name in HEADS
+]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def learned(request: Any, examples: tuple[Tensor, list[Truth]]) -> Any:
     """A detector after a few steps, and its losses."""
     torch.manual_seed(0)
     network, (pixels, truths) = made(request.param), examples
     with torch.no_grad():
         maps = network.body(network.normalise(pixels))
-    optimiser, losses = torch.optim.AdamW(network.new_parts(), 3e-3), []
+    optimiser, losses = torch.optim.AdamW(network.new_parts().values(), 3e-3), []
     for _ in range(12):
         outputs = network.head(network.pyramid(maps))
         loss = network.losses(outputs, truths, network.kind.losses[0]).mean()
@@ -66,7 +72,7 @@ def test_the_loss_falls_and_all_parts_learn(learned: Any, examples: Any) -> None
     network, losses = learned
     assert np.mean(losses[-3:]) < 0.8 * losses[0]
     network.losses(network(examples[0]), examples[1], network.kind.losses[0]).mean().backward()
-    assert all(p.grad is not None for p in network.new_parts())
+    assert all(p.grad is not None for p in network.new_parts().values())
     network.zero_grad()
 
 
@@ -95,7 +101,7 @@ def test_an_empty_picture_has_a_finite_loss_and_gradient(
         losses = network.losses(network(examples[0][:2]), truths, box)
         assert losses.shape == (2,)
         losses.sum().backward()
-        grads = [p.grad for p in network.new_parts() if p.grad is not None]
+        grads = [p.grad for p in network.new_parts().values() if p.grad is not None]
         assert grads
         assert all(torch.isfinite(g).all() for g in grads)
         network.zero_grad()

@@ -1,6 +1,7 @@
 """fit, evaluate, predict and doctor on boxes, on a composed set at the smallest size."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ from PIL import Image
 
 import regraft
 from regraft.data.boxes.composed import SHAPES, compose
+from regraft.data.boxes.form import Boxes
 from regraft.data.boxes.writing import coco_document
 from regraft.data.sources import load
 from regraft.errors import BundleError, DataError, UsageError
+from regraft.evaluation.detection_calibration import ScoreLine
 from regraft.export.bundle import read_bundle, write_bundle
 from regraft.model.detecting import DetectionModel
 from regraft.model.offered import Offered
+from regraft.verbs.detection.export import deployment
 from regraft.verbs.detection.prepare import HELD_FROM, divided, held_back, look, rarest
 from regraft.verbs.export import export
 from regraft.verbs.fit import fit_and_report
@@ -109,6 +113,13 @@ def test_an_export_finds_the_same_objects(
         assert (answer["width"], answer["height"]) == (own.width, own.height)
         assert "error" in broken
     told = json.loads((tmp_path / "out/export.json").read_text())
+    (tmp_path / "out/export.json").write_text(json.dumps({**told, "line": [1.5, 1.0], "tiles": 2}))
+    tiled = replace(found.model, line=ScoreLine(1.5, 1.0), tiles=2)
+    assert len(deployment().own(tiled, data).outputs) == 5
+    pairs = [regraft.predict(one, data, least=0.02)[0] for one in (tiled, tmp_path / "out")]
+    for one, two in zip(*(each.objects for each in pairs), strict=True):
+        np.testing.assert_allclose([*two.box, two.score], [*one.box, one.score], atol=0.05)
+    assert pairs[0].objects != own.objects
     told["thresholds"] = [0.5]
     (tmp_path / "out/export.json").write_text(json.dumps(told))
     with pytest.raises(BundleError, match="thresholds"):
@@ -163,7 +174,7 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_weights(shapes: Path, tmp_pat
 def test_settings_without_a_use_are_refused_together(shapes: Path) -> None:
     wrong = {"views": "centre", "weights": "balanced", "size": 100, "loss": "focal", "norm": "x"}
     with pytest.raises(UsageError) as told:
-        fit_and_report(shapes, backbone="vit-tiny", augment="mosaic", **wrong)
+        fit_and_report(shapes, backbone="vit-tiny", augment="cutout", **wrong)
     words = " ".join(told.value.mistakes)
     assert all(f"{name}:" in words for name in (*wrong, "backbone", "augment"))
 
@@ -238,6 +249,53 @@ def test_doctor_names_what_is_odd(tmp_path: Path) -> None:
     assert "huge" in found.page()
     back = load(found.write_manifest(tmp_path / "clean.json"), root=source)
     assert 0 < len(back) < len(found.dataset)
+
+
+def test_tiles_are_kept_asked_for_and_advised(detector: Path, shapes: Path, found: Fitted) -> None:
+    from regraft.verbs.detection.start import tiles_for
+
+    picture = str(shapes / "images/0001.png")
+    model = regraft.Model.load(detector)
+    (one,) = regraft.predict(model, picture, least=0.0)
+    (parts,) = regraft.predict(model, picture, least=0.0, tiles=2)
+    assert parts.objects != one.objects
+    assert all(0 <= o.box[0] < o.box[2] <= 128.001 for o in parts.objects)
+    report = regraft.evaluate(model, found.data.held_out, resamples=100, tiles=2)
+    assert report.metrics["map"] != found.report.metrics["map"]
+    with pytest.raises(UsageError, match="tiles: expected"):
+        regraft.predict(model, picture, tiles=0)
+    tiny = [Boxes.of([[10, 10, 22, 22]] * 3, [0] * 3, (6000, 4000))]
+    assert tiles_for(tiny, 1280)[0] == 5
+    assert tiles_for(tiny, 6016)[0] == 1
+
+
+def test_a_preview_shows_the_boxes(shapes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "preview.png"
+    settings = {"out": out, "examples": 2, "views": 3, "size": 128}
+    made = regraft.preview(shapes, "flip,scale,mosaic=1", **settings)
+    assert str(made.augmentations) == "flip=0.5,scale=0.5,mosaic=1"
+    assert len(made.examples) == 2
+    green = np.array([0x1A, 0x98, 0x50])
+    assert (np.asarray(Image.open(out).convert("RGB")) == green).all(2).sum() > 100
+    with pytest.raises(UsageError) as told:
+        regraft.preview(shapes, "cutout", out=tmp_path / "a.jpg", examples=0, label="x", size=5)
+    assert len(told.value.mistakes) == 5
+
+
+def test_ways_are_compared_on_one_split(shapes: Path, tmp_path: Path) -> None:
+    found = regraft.compare(shapes, strategies=("scratch", "transfer"), **QUICK | {"steps": 2})
+    record = found.record
+    assert record["figure"] == "map"
+    assert [row["name"] for row in record["strategies"]] == ["scratch", "transfer"]
+    assert record["n"] > 4
+    assert all(0 <= row["score"]["value"] <= 1 and row["curve"] for row in record["strategies"])
+    page = found.save(tmp_path / "compare.html").read_text()
+    assert "mean average precision" in page
+    assert "Accuracy" not in page
+    assert "the probe" not in page.lower()
+    with pytest.raises(UsageError) as told:
+        regraft.compare(shapes, strategies=("probe", "copy"), labels=(3,), seeds=(), log="x")
+    assert len(told.value.mistakes) >= 4
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from regraft.cli.options import (
 from regraft.cli.tables import table
 
 if TYPE_CHECKING:
-    from regraft.verbs.compare import Comparison
+    from regraft.verbs.compared import Comparison
 
 BUDGET = "10min"
 
@@ -110,17 +110,21 @@ def _numbers(texts: list[str] | None) -> tuple[int | str, ...]:
 
 
 def _show(voice: Voice, found: "Comparison") -> None:
+    from regraft.evaluation.compare_page import FIGURES
+
+    title = FIGURES[found.record.get("figure", "accuracy")].title
     rows = []
     for row in found.record["strategies"]:
         score, gain = row["score"], row["against_probe"]
         ends = "" if score["low"] is None else f"{score['low']:.1%} – {score['high']:.1%}"
         change = "" if gain is None else f"{100 * gain['difference']:+.1f} points"
         robust = [f"{row['robust']['value']:.1%}"] if "robust" in row else []
-        facts = [f"{score['value']:.1%}", ends, change, *robust, f"{row['seconds']:.0f} s"]
+        value = "–" if score["value"] is None else f"{score['value']:.1%}"
+        facts = [value, ends, change, *robust, f"{row['seconds']:.0f} s"]
         rows.append([row["name"], *facts])
     attacked = [row["robust"] for row in found.record["strategies"] if "robust" in row]
     more = ["under attack"] if attacked else []
-    heads = ("strategy", "accuracy", "95 % interval", "against probe", *more, "time")
+    heads = ("strategy", title, "95 % interval", "against probe", *more, "time")
     voice.print(table(heads, rows))
     if attacked:
         first = attacked[0]

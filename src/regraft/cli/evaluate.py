@@ -18,6 +18,7 @@ from regraft.cli.options import (
     Separator,
     Source,
     Text,
+    Tiles,
     check_output,
     given,
     of_labels,
@@ -77,16 +78,19 @@ Corruptions = Annotated[
 ]
 
 
+Part = Annotated[
+    Literal["train", "validation", "test"] | None,
+    typer.Option(help="Part to measure on; by default the held-out one, or all without parts."),
+]
+
+
 def evaluate(
     voice: Voice,
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A bundle that fit wrote: model.regraft")
     ],
     source: Source,
-    split: Annotated[
-        Literal["train", "validation", "test"] | None,
-        typer.Option(help="Part to measure on; by default the held-out one, or all without parts."),
-    ] = None,
+    split: Part = None,
     label: Label = None,
     labels: Labels = None,
     separator: Separator = None,
@@ -111,6 +115,7 @@ def evaluate(
     examples: Examples = None,
     corruptions: Corruptions = False,
     repair: Repair = False,
+    tiles: Tiles = None,
 ) -> Reply:
     """Measure a model on labelled examples."""
     import regraft
@@ -125,7 +130,7 @@ def evaluate(
         **given(**of_labels(None, labels, separator)),
         split=split,
         heat_maps=heat_maps,
-        **given(at=at, positive=positive, repair=repair or None),
+        **given(at=at, positive=positive, repair=repair or None, tiles=tiles),
         robust=robust,
         corruptions=corruptions,
         **asked,

@@ -113,6 +113,12 @@ Repair = Annotated[
     bool,
     typer.Option("--repair", help="Mend boxes with a fault where that can be done; else left out."),
 ]
+Tiles = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Of a detector: look at N by N parts of a picture too, for small objects."
+    ),
+]
 SplitColumn = Annotated[
     str | None,
     typer.Option(metavar="COLUMN", help="Column that names train, validation or test."),

@@ -14,7 +14,7 @@ import typer
 
 from regraft.cli.answers import ENDINGS, FORMS, KINDS, ONE_CLASS, Form, Kind, unfit
 from regraft.cli.edge import Reply, Voice, complain
-from regraft.cli.options import check_output, network_names
+from regraft.cli.options import Tiles, check_output, given, network_names
 from regraft.cli.outputs import made
 from regraft.errors import DataError, UsageError
 from regraft.storage import write_atomically
@@ -79,6 +79,7 @@ def predict(
         Path | None, typer.Option(metavar="FILE", help="Write the answers there, not on stdout.")
     ] = None,
     least: Least = None,
+    tiles: Tiles = None,
     draw: Draw = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, not with a newline.")
@@ -92,7 +93,7 @@ def predict(
         raise UsageError(*mistakes)
     check_output("--output", output)
     who = partial(_as_it_is, pretrained) if pretrained else partial(_fitted, str(model))
-    source = who(top, least, voice)
+    source = who(top, given(least=least, tiles=tiles), voice)
     kind = KINDS[source.task]
     if mistakes := list(unfit(kind, top, written, draw)):
         raise UsageError(*mistakes)
@@ -139,7 +140,7 @@ def _mistakes(
 # Who answers -------------------------------------------------------------------------------------
 
 
-def _fitted(path: str, top: int | None, least: float | None, voice: Voice) -> _Source:
+def _fitted(path: str, top: int | None, asked: dict[str, Any], voice: Voice) -> _Source:
     from regraft.model.opening import opened
     from regraft.model.predict import predict_in_turn
 
@@ -150,7 +151,7 @@ def _fitted(path: str, top: int | None, least: float | None, voice: Voice) -> _S
         "classes": list(model.classes),
         "backbones": [one["name"] for one in model.networks],
     }
-    settings = {"top": top or TOP, "least": least, "progress": voice.progress}
+    settings = {"top": top or TOP, "progress": voice.progress, **asked}
     return _Source(
         told,
         model.modality,
@@ -160,11 +161,11 @@ def _fitted(path: str, top: int | None, least: float | None, voice: Voice) -> _S
     )
 
 
-def _as_it_is(name: str, top: int | None, least: float | None, voice: Voice) -> _Source:
+def _as_it_is(name: str, top: int | None, asked: dict[str, Any], voice: Voice) -> _Source:
     from regraft.model.predict import predict_pretrained
 
-    if least is not None:
-        raise UsageError("--least: is for a detector")
+    if asked:
+        raise UsageError(*(f"--{option}: is for a detector" for option in asked))
     return _Source(
         {"pretrained": name},
         "image",

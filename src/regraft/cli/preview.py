@@ -35,7 +35,11 @@ def preview(
     ] = None,
     augment: Annotated[
         str | None,
-        typer.Option(metavar="ROWS", help="Such as flip,crop=0.4; see: regraft preview --list."),
+        typer.Option(
+            metavar="ROWS",
+            help="Such as flip,crop=0.4; see: regraft preview --list. For boxes such as "
+            "flip,scale=0.3,mosaic.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Where to write the picture.")

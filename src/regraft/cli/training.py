@@ -111,6 +111,18 @@ OPTIONS: dict[str, Any] = {
         str | None,
         _option("For boxes: retinanet, fcos, faster-rcnn or ssdlite (light and quick).", "NAME"),
     ],
+    "start": Annotated[
+        str | None,
+        _option(
+            "For boxes: begin with all weights of a pretrained detector of torchvision, "
+            "as .safetensors.",
+            "FILE",
+        ),
+    ],
+    "tiles": Annotated[
+        int | None,
+        _option("For boxes: look at N by N parts of a picture too, for small objects.", "N"),
+    ],
     "precision": Annotated[str | None, _option("float32 or bfloat16.", "NAME")],
     "head": Annotated[
         str | None,

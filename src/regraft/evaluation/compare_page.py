@@ -4,6 +4,7 @@ what cost in time and in labels.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from markupsafe import Markup
@@ -21,7 +22,42 @@ ALL = "all"  # in place of a number of labels: every one there is
 MOST_CHANGES = 20  # classes in the table of changes
 WIDEST = 20  # pixels over which the marks of one number of labels are spread
 TALL = 280  # pixels of charts where lines lie close together
-ACCURACY = Axis("accuracy", charts.SHARES)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a score is.
+
+    title     in a table and on an axis
+    headline  what the best strategy's score says, before its figure and after
+    of_class  what the score of a class is
+    """
+
+    title: str
+    headline: tuple[str, str]
+    of_class: str
+
+    @property
+    def capital(self) -> str:
+        """Its title at the beginning of a line."""
+        return self.title[0].upper() + self.title[1:] if self.title.islower() else self.title
+
+
+# Name of the figure in a record → what it is.
+FIGURES: Mapping[str, Figure] = MappingProxyType(
+    {
+        "accuracy": Figure(
+            "accuracy",
+            ("right for ", ""),
+            "Recall of each class (how many of its {noun} were found)",
+        ),
+        "map": Figure(
+            "mAP",
+            ("mean average precision ", " on"),
+            "Average precision of each class",
+        ),
+    }
+)
 
 Row = dict[str, Any]
 Record = Mapping[str, Any]
@@ -34,6 +70,7 @@ def compare_page(record: Record) -> str:
     page is. Shares are in [0, 1], ends of intervals at 95 % confidence or None.
 
         title, created (ISO 8601), regraft (version), modality or noun ("pictures")
+        figure      a name of FIGURES: what scores are; by default accuracy
         classes     [name]
         n           examples that every strategy was measured on
         split       name, source, how, seed, counts, as in a report's record
@@ -53,11 +90,12 @@ def compare_page(record: Record) -> str:
     parts: Row = {
         "noun": plain.get("noun") or noun(plain),
         "headline": compare_headline(plain),
+        "figure": _figure(plain),
         "rows": rows,
         "best": _best(rows),
         "ticks": _score_ticks(rows),
-        "time_chart": _against_time(rows),
-        "labels_chart": _against_labels(rows),
+        "time_chart": _against_time(rows, _figure(plain)),
+        "labels_chart": _against_labels(rows, _figure(plain)),
         "label_counts": _label_counts(rows),
         "changes": _changes(plain, rows),
         "reference": _reference(rows),
@@ -83,8 +121,8 @@ class Section:
 
 SECTIONS = (
     Section("strategies", "The strategies", lambda record, parts: True),
-    Section("time", "Accuracy against time", lambda record, parts: parts["time_chart"]),
-    Section("labels", "Accuracy against labels", lambda record, parts: parts["labels_chart"]),
+    Section("time", "Against time", lambda record, parts: parts["time_chart"]),
+    Section("labels", "Against labels", lambda record, parts: parts["labels_chart"]),
     Section("changes", "Class by class", lambda record, parts: parts["changes"]),
     Section("warnings", "Warnings", lambda record, parts: record.get("warnings")),
     Section("reproduce", "How to do it again", lambda record, parts: record.get("reproduce")),
@@ -97,15 +135,20 @@ def compare_headline(record: Record) -> Sentence:
     if (best := _best(rows)) is None:
         return Sentence([("No strategy was measured.", "")])
     what = record.get("noun") or noun(record)
-    score = best["score"]
-    sentence = Sentence([(clipped(best["name"]), "name"), (" is best: right for ", "")])
+    score, figure = best["score"], _figure(record)
+    before, after = figure.headline
+    sentence = Sentence([(clipped(best["name"]), "name"), (f" is best: {before}", "")])
     sentence.append((f"{per_hundred(score['value'])} of 100", "figure"))
-    sentence.append((f" {what} it has not seen{_span(score)}", ""))
+    sentence.append((f"{after} {what} it has not seen{_span(score)}", ""))
     told = [*_over_probe(best, rows), *_over_copy(best, rows)]
     for place, text in enumerate(told):
         sentence.append((", " if place == 0 else " and ", ""))
         sentence.extend(text)
     return Sentence([*sentence, (".", "")])
+
+
+def _figure(record: Record) -> Figure:
+    return FIGURES.get(str(record.get("figure") or "accuracy"), FIGURES["accuracy"])
 
 
 def _span(score: Mapping[str, Any]) -> str:
@@ -200,10 +243,12 @@ def _score_ticks(rows: Iterable[Row]) -> list[charts.Tick]:
 # --- charts --------------------------------------------------------------------------------------
 
 
-def _against_time(rows: Iterable[Row]) -> Markup:
+def _against_time(rows: Iterable[Row], figure: Figure) -> Markup:
     series = [Series(row["name"], _over_time(row), row["style"]) for row in rows]
     time = Axis("time, logarithmic", charts.MOMENTS_LOG)
-    return charts.line_chart("Accuracy against time", series, time, ACCURACY, height=TALL)
+    scores = Axis(figure.title, charts.SHARES)
+    title = f"{figure.capital} against time"
+    return charts.line_chart(title, series, time, scores, height=TALL)
 
 
 def _over_time(row: Row) -> list[Point]:
@@ -214,12 +259,14 @@ def _over_time(row: Row) -> list[Point]:
     return [Point(row.get("seconds"), score.get("value"), score.get("low"), score.get("high"))]
 
 
-def _against_labels(rows: Sequence[Row]) -> Markup:
+def _against_labels(rows: Sequence[Row], figure: Figure) -> Markup:
     ticks = _label_places(rows)
     measured = [row for row in rows if row.get("by_labels")]
     series = [_over_labels(row, ticks, place, len(measured)) for place, row in enumerate(measured)]
     labels = Axis("labels of each class, logarithmic", charts.marked({v: k for k, v in ticks}))
-    return charts.line_chart("Accuracy against labels", series, labels, ACCURACY, height=TALL)
+    scores = Axis(figure.title, charts.SHARES)
+    title = f"{figure.capital} against labels"
+    return charts.line_chart(title, series, labels, scores, height=TALL)
 
 
 def _over_labels(row: Row, ticks: list[tuple[str, float]], place: int, of: int) -> Series:

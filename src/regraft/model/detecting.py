@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from regraft.backbones.catalog import CatalogRow
 from regraft.data.inline import contents
-from regraft.errors import Unreadable
+from regraft.errors import Unreadable, UsageError
 from regraft.evaluation.detection import Detections
+from regraft.evaluation.detection_calibration import PLAIN, ScoreLine
 from regraft.export.bundle import Bundle, write_bundle
 from regraft.modalities import modality
 from regraft.modalities.spec import InputSpec
 from regraft.model.model import told_network
+from regraft.tasks.detection.tiling import MOST_TILES, Region, merged, regions
 
 if TYPE_CHECKING:
     from regraft.tasks.detection.network import Detector
@@ -50,6 +52,8 @@ class DetectionModel:
     network     the detector, in evaluation mode
     thresholds  (c,) score from which a box of each class is taken for an object
     record      provenance as plain data
+    line        from the network's scores to how often such boxes are right
+    tiles       parts of a picture in each direction that are looked at beside the whole; 1: none
     """
 
     classes: tuple[str, ...]
@@ -59,7 +63,9 @@ class DetectionModel:
     record: dict[str, Any]
     modality: str = "image"
     task: str = "detection"
-    _turn: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
+    line: ScoreLine = PLAIN
+    tiles: int = 1
+    _turn: Lock = field(default_factory=Lock, repr=False, compare=False)  # one for each network
 
     @property
     def networks(self) -> list[dict[str, Any]]:
@@ -92,32 +98,42 @@ class DetectionModel:
             return Seen(None, error=f"it cannot be read: {error.strerror or error}")
 
     def _read(self, data: bytes, name: str) -> Any:
-        """(pixels, size), or why there are none."""
+        """(pixels of each region, size), or why there are none."""
         kind = modality(self.modality)
         try:
             decoded = kind.decode(data, name, self.spec)
         except Unreadable as error:
             return Seen(None, error=error.reason)
-        pixels = kind.prepare(decoded.raw, self.spec, self.spec.views[0])
-        return pixels, (decoded.facts.width, decoded.facts.height)
+        size = (decoded.facts.width, decoded.facts.height)
+        parts = [_part(decoded.raw, region, size) for region in regions(size, self.tiles)]
+        return [kind.prepare(part, self.spec, self.spec.views[0]) for part in parts], size
 
     def _all(self, read: Sequence[Any], begin: float) -> list[Seen]:
         good = [one for one in read if not isinstance(one, Seen)]
-        found = iter(self._found([p for p, _ in good], [s for _, s in good]))
+        found = iter(self._found(good))
         each = (time.perf_counter() - begin) / max(1, len(read))
         return [one if isinstance(one, Seen) else Seen(next(found), one[1], each) for one in read]
 
     def _found(
-        self, pixels: Sequence[npt.NDArray[np.uint8]], sizes: Sequence[tuple[int, int]]
+        self, read: Sequence[tuple[list[npt.NDArray[np.uint8]], tuple[int, int]]]
     ) -> list[Detections]:
+        """In each picture, from the pixels of its regions and its size."""
+        every = [pixels for parts, _ in read for pixels in parts]
+        starts = range(0, len(every), AT_ONCE)
+        inner = iter([one for at in starts for one in self.inner(every[at : at + AT_ONCE])])
+        found = []
+        for parts, size in read:
+            where = regions(size, self.tiles)
+            some = [self._outwards(next(inner), region) for region in where[: len(parts)]]
+            found.append(self.line(merged(some, where, size)))
+        return found
+
+    def _outwards(self, found: Detections, region: Region) -> Detections:
+        """In pixels of the region."""
         from regraft.tasks.detection.frames import frame
 
-        if not pixels:
-            return []
-        return [
-            Detections(frame(size, self.spec).outwards(i.boxes, size), i.scores, i.labels)
-            for i, size in zip(self.inner(pixels), sizes, strict=True)
-        ]
+        size = (region[2] - region[0], region[3] - region[1])
+        return found._replace(boxes=frame(size, self.spec).outwards(found.boxes, size))
 
     def inner(self, pixels: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """What is in pictures of the input's size, in its pixels."""
@@ -146,3 +162,23 @@ class DetectionModel:
         from regraft.model.packing_detection import unpack
 
         return cls(**unpack(bundle))
+
+
+def tiled(model: DetectionModel, tiles: int | None) -> DetectionModel:
+    """The same model with so many parts; None: as it is. Raises UsageError for a wrong number."""
+    if tiles is None:
+        return model
+    if type(tiles) is not int or not 1 <= tiles <= MOST_TILES:
+        raise UsageError(f"tiles: expected a whole number from 1 to {MOST_TILES}, got {tiles!r}")
+    return replace(model, tiles=tiles)
+
+
+def _part(raw: Any, region: Region, size: tuple[int, int]) -> Any:
+    """A region of a picture that may be smaller than its own size; the whole stays as it is."""
+    if region == (0, 0, *size):
+        return raw
+    across, down = raw.width / size[0], raw.height / size[1]
+    left, top, right, low = region
+    return raw.crop(
+        (round(left * across), round(top * down), round(right * across), round(low * down))
+    )

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from regraft.data.boxes.form import Boxes
 from regraft.evaluation.detection import Detections
 from regraft.evaluation.detection_errors import RIGHT, Judged
+
+if TYPE_CHECKING:
+    from regraft.tasks.detection.targets import Truth
 
 # What is drawn → colour and width of its line: told in the legend of the page.
 LINES: Mapping[str, tuple[str, int]] = MappingProxyType(
@@ -58,6 +61,18 @@ def with_boxes(
         _label(
             pen, found.boxes[k] * factor, f"{classes[found.labels[k]]} {found.scores[k]:.2f}", kind
         )
+    return shown
+
+
+def with_truth(pixels: Any, truth: "Truth", classes: Sequence[str]) -> Image.Image:
+    """Pixels (height, width, 3) uint8 as a network sees them, with what is learned from them."""
+    shown = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(shown)
+    for corners in truth.ignored.tolist():
+        _outline(pen, corners, "truth")
+    for corners, label in zip(truth.boxes.tolist(), truth.labels.tolist(), strict=True):
+        _outline(pen, corners, RIGHT)
+        _label(pen, corners, classes[label], RIGHT)
     return shown
 
 

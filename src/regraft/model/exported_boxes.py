@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from regraft.evaluation.detection import Detections
+from regraft.evaluation.detection_calibration import PLAIN, ScoreLine
 from regraft.modalities.spec import InputSpec
 from regraft.model.detecting import DetectionModel
 from regraft.model.exported import Graph, Kind, OnGraph, ToldExport, opened_graph, wrong_classes
+from regraft.model.packing_detection import wrong_reading
 
 MOST_ANCHORS = 10_000_000
 
@@ -21,11 +23,14 @@ class ToldBoxes(ToldExport):
 
     thresholds  score from which a box of each class is taken
     per_map     anchors on each map, in the order of the outputs
+    line, tiles  as of a `DetectionModel`; exports of before they were there do not say them
     """
 
     classes: tuple[str, ...]
     thresholds: tuple[float, ...]
     per_map: tuple[int, ...]
+    line: tuple[float, float] = PLAIN
+    tiles: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,7 @@ def _wrong(told: Mapping[str, Any]) -> Iterator[str]:
         yield "networks: expected one with one view"
     if not all(0 < n < MOST_ANCHORS for n in told["per_map"]):
         yield "per_map: expected numbers of anchors"
+    yield from wrong_reading(told)
 
 
 def _made(told: Mapping[str, Any], shared: Mapping[str, Any]) -> ExportedDetector:
@@ -71,6 +77,8 @@ def _made(told: Mapping[str, Any], shared: Mapping[str, Any]) -> ExportedDetecto
         network=None,  # type: ignore[arg-type]
         thresholds=np.array(told["thresholds"], np.float64),
         per_map=tuple(told["per_map"]),
+        line=ScoreLine(*told.get("line", ())),
+        tiles=told.get("tiles", 1),
         **shared,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from regraft.errors import UsageError
 from regraft.model.answers import AnswerList
-from regraft.model.detecting import DetectionModel, Seen
+from regraft.model.detecting import DetectionModel, Seen, tiled
 from regraft.progress import Progress, Quiet
 
 
@@ -97,18 +97,21 @@ def found_in_turn(
     *,
     top: int = 5,
     least: float | None = None,
+    tiles: int | None = None,
     store: object = None,
     progress: Progress | None = None,
 ) -> Iterator[Found]:
     """Objects in pictures, one picture after the other.
 
     least  score from which boxes are taken; None: the model's own for each class
+    tiles  parts of a picture in each direction that are looked at too; None: as the model has it
     """
     from regraft.model.encoded import MEMORY
     from regraft.model.predict import encoded, files, in_memory
 
     if least is not None and not 0 <= least <= 1:
         raise UsageError(f"least: expected a score from 0 to 1, got {least!r}")
+    model = tiled(model, tiles)
     if in_memory(source):
         data = source if isinstance(source, bytes) else encoded(source)
         yield _answer(model, MEMORY, model.detect_in(data, MEMORY), least)

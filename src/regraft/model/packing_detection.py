@@ -9,7 +9,7 @@ Nothing of a bundle is believed: the row only ever chooses an architecture that 
 and the weights must fit it name by name and shape by shape.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,15 @@ import numpy as np
 from regraft.backbones.catalog import CatalogRow, families, row_from
 from regraft.backbones.sources import SOURCES, source
 from regraft.errors import BundleError, RegraftError, UsageError
+from regraft.evaluation.detection_calibration import PLAIN, ScoreLine
 from regraft.export.bundle import Bundle
 from regraft.modalities.spec import InputSpec
 from regraft.model.carried import refusals
 from regraft.model.plain import misfits
+from regraft.tasks.detection.anchors import MIDDLE
 from regraft.tasks.detection.heads.rows import HEADS
 from regraft.tasks.detection.heads.rows import USUAL as RETINANET
+from regraft.tasks.detection.tiling import MOST_TILES
 
 if TYPE_CHECKING:
     from regraft.model.detecting import DetectionModel
@@ -47,6 +50,9 @@ class ToldDetector:
     width: int
     depth: int
     detector: str = RETINANET  # bundles of before there were others do not say so
+    offset: float = MIDDLE
+    line: tuple[float, float] = PLAIN
+    tiles: int = 1
 
 
 def pack(model: "DetectionModel") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -66,6 +72,8 @@ def pack(model: "DetectionModel") -> tuple[dict[str, Any], dict[str, Any]]:
         "width": network.width,
         "depth": network.depth,
         "detector": network.kind.name,
+        "line": list(model.line),
+        "tiles": model.tiles,
     }
     state = {name: t.detach().cpu().numpy() for name, t in network.state_dict().items()}
     return {"model": told, "record": model.record}, {"network": state}
@@ -103,6 +111,8 @@ def unpack(bundle: Bundle) -> dict[str, Any]:
         "network": network,
         "thresholds": np.array(told["thresholds"], np.float64),
         "record": record,
+        "line": ScoreLine(*told.get("line", ())),
+        "tiles": told.get("tiles", 1),
     }
 
 
@@ -137,6 +147,7 @@ def _wrong(told: dict[str, Any]) -> Iterator[str]:
         yield f"model.task: {told['task']!r:.60} of {told['modality']!r:.60} is not known here"
     if told.get("detector", RETINANET) not in HEADS:
         yield f"model.detector: {told['detector']!r:.60} is not known here"
+    yield from (f"model.{reason}" for reason in wrong_reading(told))
     classes = told["classes"]
     if not classes or len(set(classes)) < len(classes) or "" in classes:
         yield "model.classes: expected names, each once"
@@ -166,3 +177,11 @@ def _refuse(bundle: Bundle, mistakes: list[str]) -> None:
             f"{bundle.path}: does not hold a detector that this version can use: "
             f"{'; '.join(mistakes[:10])}; get it again, or make it anew with `regraft fit`"
         )
+
+
+def wrong_reading(told: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong of how pictures are looked at, and scores are read."""
+    if told.get("line", (1.0,))[0] <= 0:
+        yield "line: expected a factor above 0"
+    if not 1 <= told.get("tiles", 1) <= MOST_TILES:
+        yield f"tiles: expected 1 to {MOST_TILES}"

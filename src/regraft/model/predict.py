@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -101,6 +102,7 @@ def predict(
     *,
     top: int = 5,
     least: float | None = None,
+    tiles: int | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Any:
@@ -112,19 +114,25 @@ def predict(
            tags and numbers lists of `regraft.model.tagged`
     top    how many classes to list for each example
     least  of a detector and of tags: the score from which boxes and tags are taken; None: their own
+    tiles  of a detector: parts of a picture in each direction that are looked at beside the whole,
+           for small objects; None: as it was fitted
 
     A file that cannot be read gets an answer with `error`. Raises DataError where there is no file
     at all, UsageError for a wrong parameter.
     """
     model = opened(model)
     told: dict[str, Any] = {"top": top, "least": least, "store": store, "progress": progress}
+    told |= {} if tiles is None else {"tiles": tiles}
     return answers_of(model).gather(predict_in_turn(model, source, **told))
 
 
 def predict_in_turn(model: Any, source: Any, **settings: Any) -> Iterator[Any]:
     """As `predict`, one after the other, with bounded memory."""
     model = opened(model)
-    yield from answers_of(model).in_turn(model, source, **settings)
+    in_turn = answers_of(model).in_turn
+    if "tiles" in settings and "tiles" not in signature(in_turn).parameters:
+        raise UsageError(f"tiles: has no use for a model of {model.task}")
+    yield from in_turn(model, source, **settings)
 
 
 class Answering(NamedTuple):

@@ -1,7 +1,7 @@
 """Training on boxes: examples with their objects, the objective, and what is held back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +16,10 @@ from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.tasks.detection.augment import augmented
 from regraft.tasks.detection.frames import frame
+from regraft.tasks.detection.mosaic import END, PARTS, Seen, mosaic
 from regraft.tasks.detection.network import Detector
 from regraft.tasks.detection.targets import Truth
+from regraft.tasks.detection.tiling import magnified
 from regraft.training.attacking import Network
 from regraft.training.examples import Augmented, Turn
 from regraft.training.judging import Score
@@ -51,7 +53,9 @@ class Truths:
 class BoxedExamples(Augmented):
     """As `Augmented`, but an item is (pixels, place, truth).
 
-    boxes  of each file
+    boxes   of each file
+    epochs  of the run: mosaics end after a share of them
+    tiles   parts of a picture in each direction that are looked at: as many turns see one of them
     """
 
     def __init__(
@@ -63,19 +67,38 @@ class BoxedExamples(Augmented):
         spec: InputSpec,
         wanted: Mapping[str, float],
         seed: int,
+        epochs: float = float("inf"),
+        tiles: int = 1,
     ) -> None:
         super().__init__(files, shas, modality, spec, wanted, seed)
-        self.boxes = [*boxes]
+        self.boxes, self.epochs, self.tiles = [*boxes], epochs, tiles
 
     def __getitem__(self, turn: Turn) -> Any:
         numbers = [self.seed, turn.epoch, int(self.shas[turn.place][:15], 16)]
         rng = np.random.default_rng(numbers)
-        picture = self._example(turn.place)
-        pixels, truth = augmented(picture, self.boxes[turn.place], self.spec, self.wanted, rng)
+
+        def seen(place: int) -> Seen:
+            about = (self._example(place), self.boxes[place], self.spec, self.wanted, rng)
+            return augmented(*about, self._zoom(rng))
+
+        share = self.wanted.get("mosaic", 0.0) if turn.epoch < END * self.epochs else 0.0
+        if share and rng.random() < share:
+            others = rng.integers(len(self), size=PARTS - 1).tolist()
+            pixels, truth = mosaic(seen, [turn.place, *others], self.spec, rng)
+        else:
+            pixels, truth = seen(turn.place)
         return pixels, turn.place, truth
 
+    def _zoom(self, rng: np.random.Generator) -> float:
+        """1: as the whole is seen, else as parts are; as often as there are of each."""
+        if self.tiles == 1 or rng.random() < 1 / (1 + self.tiles**2):
+            return 1.0
+        return magnified(self.tiles)
+
     def _compact(self, raw: Any) -> tuple[Any, int]:
-        return self.modality.compact(raw, self.spec)
+        rows, columns = self.spec.rectangle
+        shape, size = (rows * self.tiles, columns * self.tiles), self.spec.size * self.tiles
+        return self.modality.compact(raw, replace(self.spec, size=size, shape=shape))
 
     def collate(self, items: Sequence[Any]) -> Any:
         """Items as one batch."""

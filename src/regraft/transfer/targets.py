@@ -66,7 +66,7 @@ class Target:
     figure: str
     loss: str
     losses_of: str
-    unused: tuple[str, ...] = ("detector",)
+    unused: tuple[str, ...] = ("detector", "start", "tiles")
     lines: bool = False
     named: bool = False
     floor: Callable[[Truth], float] = lambda truth: -1.0
@@ -167,7 +167,7 @@ TAGS = Target(
     figure="map_macro",
     loss="binary",
     losses_of="labels",
-    unused=("positive", "attack", "detector"),
+    unused=("positive", "attack", "detector", "start", "tiles"),
     lines=True,
 )
 
@@ -221,7 +221,7 @@ VALUES = Target(
     figure="r2",
     loss="smooth-l1",
     losses_of="values",
-    unused=("positive", "attack", "at", "weights", "detector"),
+    unused=("positive", "attack", "at", "weights", "detector", "start", "tiles"),
 )
 
 TARGETS: Mapping[str, Target] = MappingProxyType(

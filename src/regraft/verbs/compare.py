@@ -8,7 +8,8 @@ what counts.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,19 +22,26 @@ from regraft.backbones.features import pass_over
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.data.learnable import check_learnable
-from regraft.data.sources import load
-from regraft.errors import StorageError, UsageError
+from regraft.data.sources import load, task_of
+from regraft.errors import UsageError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.modalities import modality
 from regraft.progress import Progress, Quiet
 from regraft.recipe import FIND, Recipe
-from regraft.storage import write_atomically
 from regraft.training.plan import Plan
 from regraft.training.strategies import Strategy, strategy
 from regraft.transfer.inputs import first_input, networks
 from regraft.transfer.probe import HeadFit
 from regraft.verbs.augmenting import ASKED, usual_augmentation, with_usual
-from regraft.verbs.compared import ALL, BUDGET, Outcome, Telling, outcome_of, settle
+from regraft.verbs.compared import (
+    ALL,
+    BUDGET,
+    Comparison,
+    Outcome,
+    Telling,
+    outcome_of,
+    settle,
+)
 from regraft.verbs.ground import divided
 from regraft.verbs.hardening import compared_by, under_attack
 from regraft.verbs.kept import kept_head
@@ -41,6 +49,7 @@ from regraft.verbs.planning import Turn, drafted, small_batch
 from regraft.verbs.prepare import prepare
 from regraft.verbs.rungs import Learning
 from regraft.verbs.settings import refuse_wrong_settings
+from regraft.verbs.tasks import carried_out
 
 if TYPE_CHECKING:
     from regraft.training.judging import Held
@@ -50,47 +59,18 @@ if TYPE_CHECKING:
 
 Numbers = npt.NDArray[np.int64]
 
+SAID = ("label", "path_column", "text", "group", "split")  # of what tells the task
 USUAL = ("scratch", "copy", "probe", "lp-ft")
 EPOCHS = 10.0
 FEWEST_STEPS = 100  # of a run on few examples
 FEW = 1000  # examples: below, the weights that count may lie between the start and the end
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What a comparison found.
-
-    record    plain data, see `compare_page`
-    outcomes  of every single run
-    """
-
-    record: dict[str, Any]
-    outcomes: tuple[Outcome, ...] = field(repr=False, default=())
-
-    def save(self, path: str | Path) -> Path:
-        """Write as a page (.html) or as JSON (.json). Raises UsageError, StorageError."""
-        import json
-
-        from regraft.evaluation.compare_page import compare_page
-
-        path = Path(path)
-        write = {
-            ".html": lambda: compare_page(self.record),
-            ".json": lambda: json.dumps(self.record, indent=2) + "\n",
-        }
-        if path.suffix not in write:
-            raise UsageError(f"path: {path} ends in neither .html nor .json")
-        if not path.parent.is_dir():
-            raise StorageError(f"{path.parent}: no such folder; make it first")
-        write_atomically(path, write[path.suffix]().encode())
-        return path
-
-
 def compare(
     data: Any,
     recipe: Recipe | None = None,
     *,
-    strategies: Sequence[str] = USUAL,
+    strategies: Sequence[str] | None = None,
     labels: Sequence[int] = (),
     seeds: Sequence[int] = (0,),
     progress: Progress | None = None,
@@ -100,7 +80,8 @@ def compare(
     """Train by several strategies on the same examples and measure them on the same held-out part.
 
     data        a Dataset, or a source as for `regraft.load`
-    strategies  names; see `training.strategies`
+    strategies  names; see `training.strategies`, for boxes `verbs.detection.settings.WAYS`; None:
+                the usual ones
     labels      also with so many examples of each class: learning curves
     seeds       of the draws of those examples, of order, augmentation and fresh weights
     settings    fields of `Recipe`: backbone, size, epochs, rate ...; the budget is that of all
@@ -110,7 +91,32 @@ def compare(
     """
     if isinstance(data, str | Path):
         settings["source"] = str(data)
-    asked = _asked(recipe or Recipe(budget=BUDGET), settings, strategies, labels, seeds)
+    usual = recipe or Recipe(budget=BUDGET)
+    said: dict[str, Any] = {}
+    with suppress(UsageError):  # told below, with everything else that is wrong
+        columns = {name: value for name, value in settings.items() if name in SAID}
+        said = {name: getattr(usual.changed(**columns), name) for name in SAID}
+    kept: dict[str, Any] = {"labels": labels, "seeds": seeds, "progress": progress, "store": store}
+    found: Comparison = carried_out("compare", task_of(data, usual.task, **said))(
+        data, usual, strategies=strategies, **kept, **settings
+    )
+    return found
+
+
+def compare_on_features(
+    data: Any,
+    recipe: Recipe,
+    *,
+    strategies: Sequence[str] | None = None,
+    labels: Sequence[int] = (),
+    seeds: Sequence[int] = (0,),
+    progress: Progress | None = None,
+    store: Store | None = None,
+    **settings: Any,
+) -> Comparison:
+    """`compare` where examples have classes."""
+    strategies = USUAL if strategies is None else strategies
+    asked = _asked(recipe, settings, strategies, labels, seeds)
     opened = store or Store()
     try:
         return _Comparison(asked, opened, progress or Quiet()).run(data, strategies, labels, seeds)

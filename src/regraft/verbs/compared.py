@@ -2,8 +2,9 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import numpy.typing as npt
 
 from regraft import __version__
 from regraft.data.dataset import Dataset
+from regraft.errors import StorageError, UsageError
 from regraft.evaluation.intervals import bootstrap
 from regraft.recipe import Recipe
+from regraft.storage import write_atomically
 from regraft.training.strategies import Strategy
 from regraft.verbs.measuring import counts
 from regraft.verbs.told import left_out
@@ -53,6 +56,36 @@ class Outcome:
     def accuracy(self) -> float:
         """Share of right answers."""
         return float(self.right.mean())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    record    plain data, see `compare_page`
+    outcomes  of every single run
+    """
+
+    record: dict[str, Any]
+    outcomes: tuple[Outcome, ...] = field(repr=False, default=())
+
+    def save(self, path: str | Path) -> Path:
+        """Write as a page (.html) or as JSON (.json). Raises UsageError, StorageError."""
+        import json
+
+        from regraft.evaluation.compare_page import compare_page
+
+        path = Path(path)
+        write = {
+            ".html": lambda: compare_page(self.record),
+            ".json": lambda: json.dumps(self.record, indent=2) + "\n",
+        }
+        if path.suffix not in write:
+            raise UsageError(f"path: {path} ends in neither .html nor .json")
+        if not path.parent.is_dir():
+            raise StorageError(f"{path.parent}: no such folder; make it first")
+        write_atomically(path, write[path.suffix]().encode())
+        return path
 
 
 def settle(run: "Training", trained: "Trained", start: "State", back: float) -> None:
@@ -190,26 +223,24 @@ class Telling:
             yield {"labels": k, "value": mean, "low": low, "high": high, "runs": runs}
 
     def _command(self, wanted: Sequence[Strategy], outcomes: Sequence[Outcome]) -> str:
-        """What makes the same comparison again: a command line where it can say all of it."""
-        asked = {
-            "strategies": [one.name for one in wanted],
-            "labels": [k for k in dict.fromkeys(o.labels for o in outcomes) if k != ALL],
-            "seeds": sorted({o.seed for o in outcomes}),
-            **self._settings(),
-        }
-        source = self.recipe.source
-        if not source or ONLY_IN_PYTHON & set(asked):
-            settings = "".join(
-                f", {name}={value!r}" for name, value in asked.items() if value != []
-            )
-            return f"regraft.compare({repr(source) if source else 'data'}{settings})"
-        words = (word for name, value in asked.items() for word in _option(name, value))
-        return shlex.join(["regraft", "compare", source, *words])
+        labels = [k for k in dict.fromkeys(o.labels for o in outcomes) if k != ALL]
+        seeds = sorted({o.seed for o in outcomes})
+        return command(self.recipe, [one.name for one in wanted], seeds, labels)
 
-    def _settings(self) -> dict[str, Any]:
-        """Fields of the recipe that are not as they always are."""
-        usual = Recipe(budget=BUDGET, source=self.recipe.source).to_dict()
-        return {k: v for k, v in self.recipe.to_dict().items() if v != usual[k]}
+
+def command(
+    recipe: Recipe, strategies: Sequence[str], seeds: Sequence[int], labels: Sequence[Any] = ()
+) -> str:
+    """What makes the same comparison again: a command line where it can say all of it."""
+    usual = Recipe(budget=BUDGET, source=recipe.source).to_dict()
+    own = {k: v for k, v in recipe.to_dict().items() if v != usual[k]}
+    lists = {"strategies": [*strategies], "labels": [*labels], "seeds": [*seeds]}
+    asked, source = {**lists, **own}, recipe.source
+    if not source or ONLY_IN_PYTHON & set(asked):
+        settings = "".join(f", {name}={value!r}" for name, value in asked.items() if value != [])
+        return f"regraft.compare({repr(source) if source else 'data'}{settings})"
+    words = (word for name, value in asked.items() for word in _option(name, value))
+    return shlex.join(["regraft", "compare", source, *words])
 
 
 def _option(name: str, value: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def evaluate(
     attacked: int = EXAMPLES,
     corruptions: bool = False,
     repair: bool | None = None,
+    tiles: int | None = None,
     labels: Sequence[str] = (),
     separator: str | None = None,
     store: Store | None = None,
@@ -83,6 +85,8 @@ def evaluate(
     norm, attack  linf or l2 (texts: l2 of each vector); of pictures autoattack, else pgd
     corruptions  measure on noisy, blurred, misspelt … examples too: 12 to 15 kinds, 5 severities
     repair  mend boxes with a fault, where that can be done
+    tiles   of a detector: parts of a picture in each direction that are looked at too, for small
+            objects; None: as it was fitted
     labels, separator  of tags and numbers, as for `regraft.load`
 
     Raises UsageError for a class that the model does not know or a part that is not there,
@@ -95,10 +99,16 @@ def evaluate(
     how: dict[str, Any] = {"resamples": resamples, "seed": seed, "heat_maps": heat_maps}
     under = {"eps": eps, "norm": norm, "attack": attack, "most": attacked}
     how |= {"robust": under if robust else None, "corruptions": corruptions or None}
-    how |= {"at": at, "positive": positive}
-    found: Report = carried_out("evaluate", read.task)(
-        read, data, store=store, progress=progress, **told, **how
-    )
+    how |= {"at": at, "positive": positive} | ({} if tiles is None else {"tiles": tiles})
+    return _measured(read, data, store=store, progress=progress, **told, **how)
+
+
+def _measured(read: Any, data: Any, **settings: Any) -> Report:
+    """By the function of the model's task. Raises UsageError where it knows no parts."""
+    measured = carried_out("evaluate", read.task)
+    if "tiles" in settings and "tiles" not in signature(measured).parameters:
+        raise UsageError(f"tiles: has no use for a model of {read.task}")
+    found: Report = measured(read, data, **settings)
     return found
 
 

@@ -22,7 +22,7 @@ from regraft.backbones.catalog import DEFAULT, find
 from regraft.backbones.reading import file_bytes, file_sha
 from regraft.backbones.store import Verdict
 from regraft.data.dataset import Dataset
-from regraft.data.sources import load
+from regraft.data.sources import load, task_of
 from regraft.errors import DataError, Unreadable, UsageError
 from regraft.modalities import modality
 from regraft.modalities.augment import Augmentations, mixed, parse
@@ -30,8 +30,10 @@ from regraft.modalities.spec import InputSpec
 from regraft.progress import Progress, Quiet
 from regraft.storage import write_atomically
 from regraft.verbs.sheet import Cell, Line, sheet
+from regraft.verbs.tasks import carried_out
 
 MOST_EXAMPLES, MOST_VIEWS = 40, 20
+USUAL = "light"
 
 Views = npt.NDArray[np.uint8]  # (examples, size, size, 3)
 
@@ -42,14 +44,14 @@ class Preview:
 
     path           of the PNG
     examples       ids of the examples, a row each
-    augmentations  that were applied
+    augmentations  that were applied: names and strengths, as text by str()
     size           height and width that the network reads, pixels
     skipped        files that could not be read, and why
     """
 
     path: Path
     examples: tuple[str, ...]
-    augmentations: Augmentations
+    augmentations: Any
     size: int
     skipped: tuple[tuple[str, str], ...] = ()
 
@@ -73,7 +75,7 @@ class _Example(NamedTuple):
 
 def preview(
     data: Any,
-    augment: str | Augmentations = "light",
+    augment: str | Augmentations | None = None,
     *,
     out: str | Path,
     size: int | None = None,
@@ -90,7 +92,8 @@ def preview(
     """Draw augmented views of some examples, spread over the classes, into one PNG.
 
     data      what `regraft.load` takes, or a Dataset; its files are only read
-    augment   names with strengths, or a set: see `regraft.modalities.augment.parse`
+    augment   names with strengths, or a set: see `regraft.modalities.augment.parse`, for boxes
+              `regraft.tasks.detection.augment.parse`; None: ``light``, for boxes ``boxes``
     out       the PNG to write; a file that is there is replaced
     size      pixels that the network reads; None: as `backbone` (None: the default network) has it
     examples  rows; views  columns after the first; seed  of which examples, and of the views
@@ -98,6 +101,32 @@ def preview(
 
     Raises UsageError with all parameters that are wrong, DataError where no file can be read.
     """
+    about = {"label": label, "path_column": path_column, "text": text}
+    numbers = {"examples": examples, "views": views, "seed": seed}
+    asked = {"size": size, "backbone": backbone, "root": root, "progress": progress, **numbers}
+    draw = carried_out("preview", task_of(data, **about))
+    found: Preview = draw(data, augment, out=out, **asked, **about)
+    return found
+
+
+def preview_of_pictures(
+    data: Any,
+    augment: str | Augmentations | None,
+    *,
+    out: str | Path,
+    size: int | None,
+    backbone: str | None,
+    examples: int,
+    views: int,
+    seed: int,
+    label: str | None,
+    path_column: str | None,
+    text: str | None,
+    root: str | Path | None,
+    progress: Progress | None,
+) -> Preview:
+    """`preview` where each example has a class, tags, numbers or nothing."""
+    augment = USUAL if augment is None else augment
     wanted, spec = _checked(augment, size, backbone, (examples, views, seed), Path(out))
     dataset = load(data, label=label, path_column=path_column, text=text, root=root)
     wanted = modality(dataset.modality).augmentations(augment)
@@ -133,7 +162,7 @@ def _checked(
     out: Path,
 ) -> tuple[Augmentations, InputSpec]:
     """What the parameters ask for; UsageError tells everything that is wrong with them."""
-    mistakes = [*_number_mistakes(*numbers), *_out_mistakes(out)]
+    mistakes = [*number_mistakes(*numbers), *out_mistakes(out)]
     wanted, spec = Augmentations(), InputSpec()
     try:
         wanted = parse(augment)
@@ -148,7 +177,7 @@ def _checked(
     return wanted, spec
 
 
-def _number_mistakes(examples: int, views: int, seed: int) -> Iterator[str]:
+def number_mistakes(examples: int, views: int, seed: int) -> Iterator[str]:
     if type(examples) is not int or not 1 <= examples <= MOST_EXAMPLES:
         yield f"examples: {examples!r} is not a whole number from 1 to {MOST_EXAMPLES}"
     if type(views) is not int or not 1 <= views <= MOST_VIEWS:
@@ -157,7 +186,7 @@ def _number_mistakes(examples: int, views: int, seed: int) -> Iterator[str]:
         yield f"seed: {seed!r} is not a whole number of at least 0"
 
 
-def _out_mistakes(out: Path) -> Iterator[str]:
+def out_mistakes(out: Path) -> Iterator[str]:
     if out.suffix.lower() != ".png":
         yield f"out: expected a name that ends in .png, got {str(out)!r}"
     elif out.is_dir():

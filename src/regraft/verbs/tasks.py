@@ -28,6 +28,12 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "transcription": ("regraft.verbs.transcription.fit", "fit_transcriber"),
             }
         ),
+        "compare": MappingProxyType(
+            {
+                "classification": ("regraft.verbs.compare", "compare_on_features"),
+                "detection": ("regraft.verbs.detection.compare", "compare_detectors"),
+            }
+        ),
         "distil": MappingProxyType({"classification": ("regraft.verbs.fit", "fit_on_features")}),
         "ensemble": MappingProxyType(
             {"classification": ("regraft.verbs.ensemble", "ensemble_of_classifiers")}
@@ -48,6 +54,15 @@ VERBS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "regression": ("regraft.verbs.vectors.export", "deployment_of_numbers"),
                 "detection": ("regraft.verbs.detection.export", "deployment"),
                 "transcription": ("regraft.verbs.transcription.export", "deployment"),
+            }
+        ),
+        "preview": MappingProxyType(
+            {
+                "classification": ("regraft.verbs.preview", "preview_of_pictures"),
+                "tags": ("regraft.verbs.preview", "preview_of_pictures"),
+                "regression": ("regraft.verbs.preview", "preview_of_pictures"),
+                "transcription": ("regraft.verbs.preview", "preview_of_pictures"),
+                "detection": ("regraft.verbs.detection.preview", "preview_of_boxes"),
             }
         ),
         "prune": MappingProxyType({"classification": ("regraft.verbs.prune", "prune_classifier")}),

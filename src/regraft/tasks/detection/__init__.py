@@ -8,5 +8,7 @@ loss      focal loss and a loss of the boxes
 decoding  outputs → boxes in pixels of the picture
 frames    from a picture to the network's rectangle and back
 augment   pictures with their boxes, changed at random
+mosaic    four pictures in one
+starts    whole pretrained detectors to begin with
 examples  training examples with boxes
 """

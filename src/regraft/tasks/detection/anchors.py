@@ -1,7 +1,7 @@
 """Anchors: boxes of reference at every place of every map, fitted to the boxes of the data."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,8 +12,10 @@ from torch import Tensor
 
 Sizes = npt.NDArray[np.float64]
 
+MIDDLE = 0.5  # of a place, in strides
 EACH = 3  # shapes at each place of a map
 USUAL_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))  # of RetinaNet
+ASPECTS = (0.5, 1.0, 2.0)  # heights in widths, of torchvision's anchors
 USUAL_BASE = 4.0  # of RetinaNet: side of an anchor in strides
 ROUNDS = 50
 FEWEST = 30  # boxes from which shapes are fitted; with fewer they are the usual ones
@@ -27,10 +29,12 @@ class Anchors:
 
     strides  of the maps, in pixels of the input
     shapes   for each map k (width, height) in pixels of the input
+    offset   of the centres from the left upper corner of a place, in strides
     """
 
     strides: tuple[int, ...]
     shapes: tuple[tuple[tuple[float, float], ...], ...]
+    offset: float = MIDDLE
 
     @property
     def each(self) -> int:
@@ -44,27 +48,30 @@ class Anchors:
         """
         return torch.cat(
             [
-                _placed(stride, shapes, *size)
+                _placed(stride, shapes, self.offset, *size)
                 for stride, shapes, size in zip(self.strides, self.shapes, maps, strict=True)
             ]
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"strides": list(self.strides), "shapes": [[*map(list, s)] for s in self.shapes]}
+        shapes = [[*map(list, s)] for s in self.shapes]
+        return {"strides": list(self.strides), "shapes": shapes, "offset": self.offset}
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "Anchors":
         """Read `to_dict` back."""
         shapes = tuple(tuple((float(w), float(h)) for w, h in one) for one in record["shapes"])
-        return cls(tuple(int(s) for s in record["strides"]), shapes)
+        strides = tuple(int(s) for s in record["strides"])
+        return cls(strides, shapes, float(record.get("offset", MIDDLE)))
 
 
-def _placed(stride: int, shapes: Sequence[tuple[float, float]], height: int, width: int) -> Tensor:
-    """Centres in the middle of what a place of the map stands for."""
-    y, x = torch.meshgrid(
-        (torch.arange(height) + 0.5) * stride, (torch.arange(width) + 0.5) * stride, indexing="ij"
-    )
+def _placed(
+    stride: int, shapes: Sequence[tuple[float, float]], offset: float, height: int, width: int
+) -> Tensor:
+    """Around the middle of what a place of the map stands for, or as far off as is told."""
+    rows, columns = ((torch.arange(n) + offset) * stride for n in (height, width))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     centres = torch.stack([x, y, x, y], 2).reshape(-1, 1, 4)
     half = torch.tensor(shapes, dtype=torch.float32) / 2
     return (centres + torch.cat([-half, half], 1)).reshape(-1, 4)
@@ -106,9 +113,34 @@ def points(sizes: Sizes, strides: Sequence[int], seed: int = 0) -> Anchors:
     return Anchors(tuple(strides), tuple(((float(s), float(s)),) for s in strides))
 
 
+def _of_torchvision(strides: Sequence[int], base: int, scales: Sequence[float]) -> Anchors:
+    """Sides of scale · base · stride, in three aspects, around the corner of each place.
+
+    Rounded as there: weights that were learned with them know no others.
+    """
+    shapes = []
+    for stride in strides:
+        sides = [int(base * stride * scale) for scale in scales]
+        pairs = [(side / a**0.5, side * a**0.5) for a in ASPECTS for side in sides]
+        shapes.append(tuple((2.0 * round(w / 2), 2.0 * round(h / 2)) for w, h in pairs))
+    return Anchors(tuple(strides), tuple(shapes), 0.0)
+
+
+def _torchvision_points(sizes: Sizes, strides: Sequence[int], seed: int = 0) -> Anchors:
+    return replace(points(sizes, strides), offset=0.0)
+
+
 # (m, 2) widths and heights of boxes in pixels of the input, strides, seed → anchors.
 ANCHORS: Mapping[str, Callable[[Sizes, Sequence[int], int], Anchors]] = MappingProxyType(
-    {"fitted": fitted, "points": points}
+    {
+        "fitted": fitted,
+        "points": points,
+        "torchvision-retinanet": lambda sizes, strides, seed: _of_torchvision(
+            strides, 4, USUAL_SCALES
+        ),
+        "torchvision-faster-rcnn": lambda sizes, strides, seed: _of_torchvision(strides, 8, (1.0,)),
+        "torchvision-fcos": _torchvision_points,
+    }
 )
 
 

@@ -22,7 +22,6 @@ from regraft.tasks.detection.heads.rows import USUAL as RETINANET
 from regraft.tasks.detection.heads.rows import HeadRow, head_row
 from regraft.tasks.detection.targets import Truth
 
-STRIDES = (8, 16, 32)
 OPERATION = "detect"
 
 
@@ -32,11 +31,13 @@ class Body(nn.Module):
     Raises UsageError where the network has no blocks of these strides.
     """
 
-    def __init__(self, module: nn.Module, blocks: Sequence[str], sample: Tensor) -> None:
+    def __init__(
+        self, module: nn.Module, blocks: Sequence[str], sample: Tensor, strides: Sequence[int]
+    ) -> None:
         super().__init__()
         self.module = module
         self._maps: dict[str, Tensor] = {}
-        self.names = _last_of_strides(module, blocks, sample)
+        self.names = _last_of_strides(module, blocks, sample, strides)
         for name in self.names:
             module.get_submodule(name).register_forward_hook(self._keeper(name))
         with torch.no_grad():
@@ -60,8 +61,10 @@ class Body(nn.Module):
 
 
 @torch.no_grad()
-def _last_of_strides(module: nn.Module, blocks: Sequence[str], sample: Tensor) -> list[str]:
-    """Names of the deepest blocks at each of STRIDES, by a trial."""
+def _last_of_strides(
+    module: nn.Module, blocks: Sequence[str], sample: Tensor, strides: Sequence[int]
+) -> list[str]:
+    """Names of the deepest blocks at each stride, by a trial."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(name: str) -> Any:
@@ -77,12 +80,12 @@ def _last_of_strides(module: nn.Module, blocks: Sequence[str], sample: Tensor) -
     side = sample.shape[-1]
     stride_of = {n: side // s[-1] for n, s in shapes.items() if len(s) == 4 and s[-1] == s[-2]}
     found = {stride: name for name, stride in stride_of.items() if side % stride == 0}
-    if missing := [str(s) for s in STRIDES if s not in found]:
+    if missing := [str(s) for s in strides if s not in found]:
         raise UsageError(
             f"backbone: {type(module).__name__} has no block with one value for every "
-            f"{' or '.join(missing)} pixels; detection needs {', '.join(map(str, STRIDES))}"
+            f"{' or '.join(missing)} pixels; detection needs {', '.join(map(str, strides))}"
         )
-    return [found[stride] for stride in STRIDES]
+    return [found[stride] for stride in strides]
 
 
 @torch.no_grad()
@@ -168,9 +171,10 @@ class Detector(nn.Module):
         found: list[Detections] = self.head.found(outputs, self.spec.rectangle, how)
         return found
 
-    def new_parts(self) -> list[nn.Parameter]:
-        """Parameters that no pretraining has seen."""
-        return [p for part in (self.pyramid, self.head) for p in part.parameters()]
+    def new_parts(self) -> dict[str, nn.Parameter]:
+        """Parameters of neck and head, by their names: no pretrained backbone has them."""
+        own = self.named_parameters()
+        return {name: p for name, p in own if name.startswith(("pyramid.", "head."))}
 
 
 def detector(
@@ -180,14 +184,15 @@ def detector(
     anchors: Anchors,
     *,
     kind: str = RETINANET,
-    width: int = 64,
-    depth: int = 2,
+    width: int | None = None,
+    depth: int | None = None,
     seed: int = 0,
     network: FrozenNetwork | None = None,
 ) -> Detector:
     """A detector with a pretrained backbone and a new head, drawn by the seed.
 
     kind     a name of `heads.rows.HEADS`
+    width, depth  of what is new; None: the kind's own
     network  the backbone; None: the row's, with its weights
 
     Raises UsageError where the family of the network is not for detection.
@@ -198,10 +203,12 @@ def detector(
     family = families()[row.family]
     blocks = tapped(network.module, family)
     sample = network.normalise(network.sample)
-    body = Body(network.module, blocks, sample).requires_grad_(True)
+    own = head_row(kind)
+    body = Body(network.module, blocks, sample, own.inner).requires_grad_(True)
+    sizes = own.width if width is None else width, own.depth if depth is None else depth
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = Detector(body, head_row(kind), spec, classes, anchors, width, depth)
+        made = Detector(body, own, spec, classes, anchors, *sizes)
     return made.eval()
 
 

@@ -7,5 +7,7 @@ start      network, anchors, what learns, the plan
 measure    model and pictures → the record of a report
 gallery    predictions over truth as small pictures
 answers    predict
+compare    ways to train, side by side
+preview    augmented pictures with their boxes
 doctor     what is odd about boxes
 """

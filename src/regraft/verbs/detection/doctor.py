@@ -103,7 +103,19 @@ def _sizes(known: dict[str, Boxes], classes: Sequence[str]) -> Iterator[Finding]
     for kind, found, why in rows:
         if files := tuple(name for name, n in found.most_common() if n):
             yield Finding(kind, files, f"{found.total()} boxes {why}")
+    yield from _small(known)
     yield from _odd_sizes(known, classes)
+
+
+def _small(known: dict[str, Boxes]) -> Iterator[Finding]:
+    """Objects that are small at any input that is chosen: what sees them larger."""
+    from regraft.verbs.detection.start import longer_side, tiles_for
+
+    boxes = [*known.values()]
+    if any(map(len, boxes)):
+        tiles, why = tiles_for(boxes, longer_side(boxes)[0])
+        if tiles > 1:
+            yield Finding("small-objects", (), f"{why}, for fit, evaluate and predict")
 
 
 def _odd_sizes(known: dict[str, Boxes], classes: Sequence[str]) -> Iterator[Finding]:

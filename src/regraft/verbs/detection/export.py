@@ -26,7 +26,7 @@ def deployment() -> Deployment:
         networks=_networks,
         told=_told,
         own=_own,
-        inputs=lambda model, data: _watched(model, data)[0],
+        inputs=lambda model, data: [given for given, _ in _watched(model, data)[0]],
         scales=lambda model: [np.ones(1), np.full(1, float(max(model.spec.rectangle)))],
         same=_same,
         stage=lambda model, data: "conversion",  # up to there the network is the model's own
@@ -70,18 +70,21 @@ def _told(model: DetectionModel) -> dict[str, Any]:
         "classes": list(model.classes),
         "thresholds": [float(t) for t in model.thresholds],
         "per_map": _module(model).per_map,
+        "line": list(model.line),
+        "tiles": model.tiles,
     }
 
 
 def _own(model: DetectionModel, data: bytes) -> Own:
-    _, outputs, answer = _watched(model, data)
-    return Own([outputs], answer)
+    calls, answer = _watched(model, data)
+    return Own([outputs for _, outputs in calls], answer)
 
 
-def _watched(
-    model: DetectionModel, data: bytes
-) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]], Told]:
-    """What goes into the network, what it gives as other runtimes tell it, and the answer."""
+Call = tuple[npt.NDArray[Any], list[npt.NDArray[Any]]]
+
+
+def _watched(model: DetectionModel, data: bytes) -> tuple[list[Call], Told]:
+    """Each region with what the network gives of it as other runtimes tell it, and the answer."""
     import torch
 
     module, seen = _module(model), list[Any]()
@@ -94,9 +97,12 @@ def _watched(
         watching.remove()
     if answer.error is not None:
         raise Unreadable(MEMORY, "unreadable", answer.error)
-    ((pixels, output),) = seen
+    calls: list[Call] = []
     with torch.inference_mode():
-        return [pixels], [one.numpy() for one in module.told(output)], answer.to_dict()
+        for pixels, output in seen:
+            told = [one.numpy() for one in module.told(output)]
+            calls += [(pixels[[i]], [one[[i]] for one in told]) for i in range(len(pixels))]
+    return calls, answer.to_dict()
 
 
 def _same(one: Told, other: Told) -> bool:

@@ -4,6 +4,7 @@ The held-out part is read once, at the end; some pictures of the learning part a
 looks at the run and for the score from which a box is taken.
 """
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from regraft.progress import Progress, Quiet
 from regraft.recipe import Recipe
 from regraft.tasks.detection.heads.rows import USUAL as USUAL_DETECTOR
 from regraft.tasks.detection.heads.rows import HeadRow, head_row
+from regraft.tasks.detection.tiling import regions
 from regraft.transfer.inputs import networks
 from regraft.verbs.detection.measure import measure, thresholds
 from regraft.verbs.detection.prepare import (
@@ -86,15 +88,20 @@ class _Run:
     chosen: dict[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     after: float = AFTER  # seconds that measuring takes
+    given: frozenset[str] = frozenset()  # of neck and head, what is pretrained
 
     def obeyed(self, source: Any) -> None:
         """What cannot be obeyed is refused here, before any work."""
         r = self.recipe
+        from regraft.tasks.detection.starts import BACKBONE, kind_of
+
         self.way: Way = WAYS.get((*r.strategy, USUAL)[0], WAYS[USUAL])
-        rows = [row for row in networks(replace(r, size=None), None)]
+        begun = not r.backbone and r.start is not None
+        asked = r.changed(backbone=BACKBONE) if begun else r
+        rows = [row for row in networks(replace(asked, size=None), None)]
         self.row: CatalogRow = next((row for row in rows if r.backbone or _fit(row)), rows[0])
         refuse_wrong_settings(r, [self.row])
-        self.detector: HeadRow = head_row(r.detector or USUAL_DETECTOR)
+        self.detector: HeadRow = head_row(kind_of(r.start, r.detector, USUAL_DETECTOR))
         settings: dict[str, Any] = {"root": r.root, "repair": r.repair or None}
         self.dataset: Dataset = self._timed("listing", load, source, **settings)
         check_learnable(self.dataset)
@@ -142,13 +149,33 @@ class _Run:
             self.chosen["size"] = why
         seed = self.recipe.seed
         self.spec = start.spec_for(self.row, self.train.boxes, self.recipe.size or longer)
-        anchors = start.anchors_for(self.detector, self.train.boxes, self.spec, seed)
+        if self.recipe.tiles is None:
+            self.chosen["tiles"] = start.tiles_for(self.train.boxes, self.spec.size)[1]
+        shown = (self.detector, self.train.boxes, self.spec, seed, self.recipe.tiles or 1)
+        anchors = start.anchors_for(*shown)
         about = (self.row, self.detector, self.spec, len(self.dataset.classes), anchors, seed)
-        self.network = self._timed("opening the network", start.network_for, self.way, *about)
+        weights = "random" if self.recipe.start else self.way.weights
+        self.network = self._timed("opening the network", start.network_for, weights, *about)
+        self._begin_from_start()
         if not self.recipe.detector:
-            self.chosen["detector"] = f"{self.detector.name}: the usual one"
+            why = "that of the file" if self.recipe.start else "the usual one"
+            self.chosen["detector"] = f"{self.detector.name}: {why}"
         if not self.recipe.backbone:
             self.chosen["backbone"] = f"{self.row.name}: the usual one here"
+
+    def _begin_from_start(self) -> None:
+        """Put the weights of a whole detector into the network, if there are any."""
+        from regraft.tasks.detection.starts import begin_from, whole_detector
+
+        if self.recipe.start is None:
+            return
+        whole = whole_detector(self.recipe.start)
+        kept = begin_from(self.network, whole, self.dataset.classes)
+        self.given, same = kept.given, ", ".join(kept.classes) or "no class"
+        with whole.path.open("rb") as stream:
+            sha = hashlib.file_digest(stream, "sha256").hexdigest()
+        told = f"{whole.path.name} (SHA-256 {sha[:12]}), {whole.start.kind}"
+        self.chosen["start"] = f"{told}: {same} with pretrained rows"
 
     def _train(self) -> dict[str, Any]:
         from regraft.training.boxed import HeldBoxes, prepared_pictures
@@ -163,8 +190,9 @@ class _Run:
         decisions = Decisions(path)
         steps = decisions.decide("steps", lambda: self._steps(sum(rehearsed(self._training(1)))))
         plan = self._plan(steps)
-        about = (self.row.name, self.detector.name, self.spec.to_dict(), self.network.anchors)
-        key = plan.key(*self.train.shas, *about)
+        begun, tiles = self.chosen.get("start", ""), self.recipe.tiles or 1
+        about = (self.row.name, self.detector.name, begun, tiles, self.spec.to_dict())
+        key = plan.key(*self.train.shas, *about, self.network.anchors)
         own = None if self._has_length() else self.started + self.recipe.budget - self.after
         run = self._training(
             steps,
@@ -198,13 +226,15 @@ class _Run:
 
         plan, t, r = self._plan(steps), self.train, self.recipe
         wanted = parse(plan.augment)
-        examples = BoxedExamples(t.files, t.shas, t.boxes, self.kind, self.spec, wanted, plan.seed)
+        about = (t.files, t.shas, t.boxes, self.kind, self.spec, wanted, plan.seed)
+        epochs = plan.steps * plan.batch / len(t)
+        examples = BoxedExamples(*about, epochs=epochs, tiles=r.tiles or 1)
         rarest = np.array(rarest_of_each(t.boxes, len(self.dataset.classes)), np.int64)
         objective = Objects(self.network, plan.loss)
         material = Material(examples, rarest, len(self.dataset.classes), objective=objective)
         workers = usual_workers() if r.workers is None else r.workers
         execution = Execution(workers, r.micro_batch, until=until, compiled=r.compile)
-        parts = parts_that_learn(self.network, self.row, self.way, plan)
+        parts = parts_that_learn(self.network, self.row, self.way, plan, self.given)
         return Training(self.network, parts, plan, material, execution=execution, **settings)
 
     def _steps(self, seconds: float) -> int:
@@ -212,7 +242,8 @@ class _Run:
         plan, r = self._plan(1), self.recipe
         epoch = len(self.train) / plan.batch
         finding = FORWARD * seconds / plan.batch
-        self.after = AFTER + MEASURED * finding * len(measured_part(self.dataset, FEW))
+        views = len(regions((1, 1), r.tiles or 1))
+        self.after = AFTER + MEASURED * finding * views * len(measured_part(self.dataset, FEW))
         if self._has_length():
             return r.steps or max(1, round((r.epochs or 1) * epoch))
         left = r.budget - (time.monotonic() - self.started) - self.after
@@ -250,12 +281,14 @@ class _Run:
 
     def _model(self, told: dict[str, Any]) -> DetectionModel:
         classes = self.dataset.classes
-        made = DetectionModel(classes, self.row, self.network, np.full(len(classes), 0.5), {})
-        cuts = thresholds(made, self.held.files, self.held.boxes, self.recipe.seed)
-        self.chosen["thresholds"] = cuts.why
+        cuts = np.full(len(classes), 0.5)
+        tiles = self.recipe.tiles or 1
+        made = DetectionModel(classes, self.row, self.network, cuts, {}, tiles=tiles)
+        found = thresholds(made, self.held.files, self.held.boxes, self.recipe.seed)
+        self.chosen["thresholds"], self.chosen["scores"] = found.why, found.lined
         record = record_of(self.recipe, self.chosen, self.dataset, self.train.shas, made, told)
-        record["thresholds"] = cuts.record
-        return replace(made, thresholds=cuts.scores, record=record)
+        record["thresholds"] = found.record
+        return replace(made, thresholds=found.scores, record=record, line=found.line)
 
     def _measure(self, model: DetectionModel) -> Report:
         """Read the held-out part, for the first and only time."""

@@ -22,10 +22,16 @@ from regraft.evaluation.detection import (
     average_precision,
     figures,
 )
+from regraft.evaluation.detection_calibration import (
+    PLAIN,
+    ScoreLine,
+    fit_score_line,
+    score_calibration,
+)
 from regraft.evaluation.detection_errors import KINDS, breakdown, confusion
 from regraft.evaluation.detection_intervals import best_threshold, curve, intervals
 from regraft.evaluation.report import Report
-from regraft.model.detecting import DetectionModel
+from regraft.model.detecting import DetectionModel, tiled
 from regraft.progress import Progress, Quiet
 from regraft.verbs.detection.gallery import gallery
 
@@ -48,22 +54,28 @@ class Thresholds(NamedTuple):
     scores  (c,)
     record  of each class, as plain data
     why     in a sentence
+    line    that makes scores say how often boxes are right, and in a sentence what it does
     """
 
     scores: npt.NDArray[np.float64]
     record: dict[str, Any]
     why: str
+    line: ScoreLine = PLAIN
+    lined: str = "as the network gives them: too few boxes on pictures held back"
 
 
 def thresholds(
     model: DetectionModel, files: Sequence[str], boxes: Sequence[Boxes], seed: int
 ) -> Thresholds:
-    """Where F1 is largest on pictures that nothing was learned from."""
+    """Where F1 is largest on pictures held back, by scores that are calibrated on them first."""
     usual = np.full(len(model.classes), USUAL_THRESHOLD)
     if not files:
         return Thresholds(usual, {}, f"{USUAL_THRESHOLD:g}: too few pictures to hold some back")
     found, there, _ = _read(model, files, boxes, Quiet())
-    whole = average_precision(found, there, len(model.classes))
+    classes = len(model.classes)
+    plain = average_precision(found, there, classes).matches
+    line = fit_score_line(plain)
+    whole = average_precision([line(f) for f in found], there, classes)
     record: dict[str, Any] = {}
     for c, (name, one) in enumerate(zip(model.classes, whole.matches, strict=True)):
         best = best_threshold(one, seed=seed)
@@ -71,7 +83,12 @@ def thresholds(
             usual[c] = best.score
             record[name] = best._asdict()
     told = ", ".join(f"{n} {usual[c]:.2f}" for c, n in enumerate(model.classes[:8]))
-    return Thresholds(usual, record, f"largest F1 on {len(files)} pictures held back: {told}")
+    why = f"largest F1 on {len(files)} pictures held back: {told}"
+    if line == PLAIN:
+        return Thresholds(usual, record, why)
+    before, after = (score_calibration(m)["ece"] for m in (plain, whole.matches))
+    lined = f"calibrated: on pictures held back {before:.3f} away from how often boxes are right, "
+    return Thresholds(usual, record, why, line, f"{lined}now {after:.3f}")
 
 
 def _read(
@@ -100,17 +117,22 @@ def evaluate_detector(
     resamples: int = 1000,
     seed: int = 0,
     heat_maps: bool = False,
+    tiles: int | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
     **columns: Any,
 ) -> Report:
-    """Measure a detector on pictures with boxes; see `regraft.evaluate`."""
+    """Measure a detector on pictures with boxes; see `regraft.evaluate`.
+
+    tiles  parts of a picture in each direction that are looked at too; None: as the model has it
+    """
     wrong = [f"{name}: has no use for boxes" for name, v in columns.items() if v is not None]
     wrong += ["heat_maps: there are none for boxes"] if heat_maps else []
     if split is not None and split not in PARTS:
         wrong.append(f"split: {split!r} is not one of {', '.join(PARTS)}")
     if wrong:
         raise UsageError(*wrong)
+    model = tiled(model, tiles)
     whole = data if isinstance(data, Dataset) else load(data, root=root, repair=repair)
     chosen = asked_part(whole, model.task, split, not isinstance(data, Dataset))
     return Report(measure(model, chosen, resamples=resamples, seed=seed, progress=progress))
@@ -158,6 +180,7 @@ def measure(
             {"class": c, "points": [list(p) for p in curve(one)]}
             for c, one in zip(model.classes, whole.matches, strict=True)
         ],
+        "box_calibration": score_calibration(whole.matches),
         "box_confusion": confusion(sure, there, len(model.classes)),
         "box_errors": _errors(breakdown(found, there, len(model.classes)), sure, there, model),
         "gallery": gallery(model, sure, there, names, paths),

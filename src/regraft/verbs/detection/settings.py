@@ -91,6 +91,7 @@ def _unused(recipe: Recipe) -> Iterator[str]:
 def _wrong(recipe: Recipe, rows: Sequence[CatalogRow]) -> Iterator[str]:
     from regraft.model.packing_detection import unfit as unfit_for_bundles
     from regraft.tasks.detection import augment, network
+    from regraft.tasks.detection.tiling import MOST_TILES
     from regraft.training.readable import READ
 
     if len(recipe.strategy) > 1 or not set(recipe.strategy) <= set(WAYS):
@@ -102,6 +103,8 @@ def _wrong(recipe: Recipe, rows: Sequence[CatalogRow]) -> Iterator[str]:
     if recipe.size is not None and recipe.size % MULTIPLE:
         yield f"size: expected a multiple of {MULTIPLE} pixels, got {recipe.size}"
     yield from _wrong_detector(recipe)
+    if recipe.tiles is not None and recipe.tiles > MOST_TILES:
+        yield f"tiles: expected 1 to {MOST_TILES}, got {recipe.tiles}"
     if recipe.rate == "find":
         yield "rate: expected a number; no rate is searched for boxes"
     if recipe.norm == "estimated":
@@ -118,8 +121,12 @@ def _wrong(recipe: Recipe, rows: Sequence[CatalogRow]) -> Iterator[str]:
 
 def _wrong_detector(recipe: Recipe) -> Iterator[str]:
     """The kind of detector, and how it learns its boxes."""
+    from regraft.tasks.detection.starts import kind_of
+
+    if recipe.start is not None and "scratch" in recipe.strategy:
+        yield "start: has no use for scratch, which begins with nothing"
     try:
-        kind = head_row(recipe.detector or USUAL_DETECTOR)
+        kind = head_row(kind_of(recipe.start, recipe.detector, USUAL_DETECTOR))
     except UsageError as error:
         yield from error.mistakes
         return

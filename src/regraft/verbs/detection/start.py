@@ -1,6 +1,6 @@
 """How the training of a detector begins: input, anchors, network, what learns, the plan."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from regraft.tasks.detection.augment import USUAL as AUGMENT
 from regraft.tasks.detection.frames import detection_spec, frame, rectangle
 from regraft.tasks.detection.heads.rows import HeadRow
 from regraft.tasks.detection.network import Detector, detector
+from regraft.tasks.detection.tiling import MOST_TILES, magnified
 from regraft.training.plan import Plan
 from regraft.training.terms import Part
 from regraft.verbs.detection.settings import Way, frozen_share
@@ -27,6 +28,22 @@ SIZE = 416  # pixels: the longer side of the input
 LEAST, MOST = 96, 1280  # that is chosen where none is asked for
 SMALL = 12.0  # pixels of the input that the smaller objects should have at least
 RATE, BATCH, DECAY, AVERAGE = 2e-3, 8, 0.02, 0.1
+
+
+def tiles_for(boxes: Sequence[Boxes], longer: int) -> tuple[int, str]:
+    """How many parts would show small objects with SMALL pixels, and that in words.
+
+    longer  side of the input in pixels
+    """
+    longest = float(np.median([max(b.size) for b in boxes]))
+    sides = [np.sqrt((b.xyxy[:, 2:] - b.xyxy[:, :2]).prod(1)) for b in boxes if len(b)]
+    small = float(np.quantile(np.concatenate(sides), 0.1)) if sides else longest
+    seen, own = small * longer / longest, longer < longest
+    wanted = int(np.clip(np.ceil(SMALL / max(seen, 1e-6)), 1, MOST_TILES)) if own else 1
+    if wanted == 1:
+        return 1, "none: the smaller objects are seen in the whole picture"
+    told = f"the smaller objects have {seen:.0f} px at {longer} px on the longer side"
+    return wanted, f"{told}; --tiles {wanted} looks at {wanted} by {wanted} parts too"
 
 
 def longer_side(boxes: Sequence[Boxes]) -> tuple[int, str]:
@@ -45,11 +62,15 @@ def spec_for(row: CatalogRow, boxes: Sequence[Boxes], longer: int) -> InputSpec:
     return detection_spec(row.spec, rectangle([b.size for b in boxes], longer))
 
 
-def anchors_for(kind: HeadRow, boxes: Sequence[Boxes], spec: InputSpec, seed: int) -> Anchors:
-    """Of this kind of detector, for the boxes as the network sees them."""
+def anchors_for(
+    kind: HeadRow, boxes: Sequence[Boxes], spec: InputSpec, seed: int, tiles: int = 1
+) -> Anchors:
+    """Of this kind of detector, for boxes as the network sees them, in parts of pictures too."""
     seen = [frame(b.size, spec).inwards(b.xyxy[~b.ignored]) for b in boxes]
     corners = np.concatenate([*seen, np.zeros((0, 4))])
     sizes: npt.NDArray[np.float64] = corners[:, 2:] - corners[:, :2]
+    if tiles > 1:
+        sizes = np.concatenate([sizes, magnified(tiles) * sizes])
     return ANCHORS[kind.anchors](sizes, kind.strides, seed)
 
 
@@ -68,7 +89,7 @@ NETWORKS = {"pretrained": _pretrained, "random": _random}
 
 
 def network_for(
-    way: Way,
+    weights: str,
     row: CatalogRow,
     kind: HeadRow,
     spec: InputSpec,
@@ -76,14 +97,22 @@ def network_for(
     anchors: Anchors,
     seed: int,
 ) -> Detector:
-    """The detector before the first step."""
+    """The detector before the first step.
+
+    weights  of the backbone: a name of NETWORKS
+    """
     with torch.random.fork_rng(devices=[]):
-        body = NETWORKS[way.weights](row, seed)
+        body = NETWORKS[weights](row, seed)
     return detector(row, spec, classes, anchors, kind=kind.name, seed=seed, network=body)
 
 
-def parts_that_learn(model: Detector, row: CatalogRow, way: Way, plan: Plan) -> list[Part]:
-    """The backbone by depth, from the first group that is not frozen, then all that is new."""
+def parts_that_learn(
+    model: Detector, row: CatalogRow, way: Way, plan: Plan, given: Collection[str] = ()
+) -> list[Part]:
+    """The backbone by depth, from the first group that is not frozen, then neck and head.
+
+    given  names of what in neck and head is pretrained: it learns at the rate of the backbone
+    """
     own = dict(model.body.module.named_parameters())
     family = families()[row.family]
     groups = [[n for n in g if not family.is_head(n)] for g in family.depth_groups([*own])]
@@ -94,7 +123,10 @@ def parts_that_learn(model: Detector, row: CatalogRow, way: Way, plan: Plan) -> 
         place = 1.0 if len(groups) < 2 else depth / (len(groups) - 1)
         moving = [own[name].requires_grad_(True) for name in groups[depth]]
         parts.append(Part(moving, way.body * plan.shallow ** (1 - place)))
-    return [*parts, Part([p.requires_grad_(True) for p in model.new_parts()])]
+    rest = {name: p.requires_grad_(True) for name, p in model.new_parts().items()}
+    known = [p for name, p in rest.items() if name in given]
+    new = [p for name, p in rest.items() if name not in given]
+    return [*parts, *([Part(known, way.body)] if known else []), Part(new)]
 
 
 def plan_for(

@@ -14,7 +14,7 @@ from regraft.training.strategies import refusal, strategy
 # Fields of a recipe that have no use for transcripts.
 UNUSED = (
     *("label", "views", "engine", "repair", "loss", "attack", "sampling", "weights", "norm"),
-    *("coverage", "wish", "window", "at", "positive", "patients", "detector"),
+    *("coverage", "wish", "window", "at", "positive", "patients", "detector", "start", "tiles"),
 )
 PROBE, AS_IT_IS = "probe", "zero-shot"
 STRATEGIES = (AS_IT_IS, PROBE, "tune-norm", "lp-ft", "lora", "full")

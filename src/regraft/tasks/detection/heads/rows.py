@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from regraft.tasks.detection.heads.base import Head
 
 HEADS_FOLDER = "regraft.tasks.detection.heads"
+COARSEST = 32  # stride of a backbone's last map
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,12 @@ class HeadRow:
 
     told     what it is, in a sentence
     source   its paper
-    strides  of its maps, in pixels of the input; the first three are a backbone's
+    strides  of its maps, in pixels of the input
     anchors  a name of `anchors.ANCHORS`
     neck     a name of `necks.NECKS`
     losses   of the boxes, of those that it can learn by; the first is the usual one
     built    module and name of its class
+    width, depth  channels of what is new, and convolutions before its ends, as a rule
     dense    whether its outputs stand for anchors, one each: then other runtimes can give them
     """
 
@@ -36,7 +38,14 @@ class HeadRow:
     neck: str
     losses: tuple[str, ...]
     built: tuple[str, str]
+    width: int = 64
+    depth: int = 2
     dense: bool = True
+
+    @property
+    def inner(self) -> tuple[int, ...]:
+        """Strides of the maps that are the backbone's own."""
+        return tuple(stride for stride in self.strides if stride <= COARSEST)
 
     def head(self, *about: Any) -> "Head":
         """A new head; see the classes' own arguments."""
@@ -90,6 +99,42 @@ HEADS: Mapping[str, HeadRow] = MappingProxyType(
                 "extras",
                 ("smooth-l1", "giou"),
                 ("ssdlite", "SsdliteHead"),
+            ),
+            HeadRow(
+                "torchvision-retinanet",
+                "As torchvision builds it: five maps, 256 channels, COCO's anchors.",
+                "Lin et al. 2017, arXiv 1708.02002",
+                (8, 16, 32, 64, 128),
+                "torchvision-retinanet",
+                "pyramid",
+                ("smooth-l1", "giou"),
+                ("retina", "RetinaHead"),
+                256,
+                4,
+            ),
+            HeadRow(
+                "torchvision-fcos",
+                "As torchvision builds it: five maps, 256 channels.",
+                "Tian et al. 2019, arXiv 1904.01355",
+                (8, 16, 32, 64, 128),
+                "torchvision-fcos",
+                "pyramid",
+                ("giou",),
+                ("fcos", "FcosHead"),
+                256,
+                4,
+            ),
+            HeadRow(
+                "torchvision-faster-rcnn",
+                "As torchvision builds it: five maps from a stride of 4, 256 channels.",
+                "Ren et al. 2015, arXiv 1506.01497",
+                (4, 8, 16, 32, 64),
+                "torchvision-faster-rcnn",
+                "pyramid",
+                ("smooth-l1",),
+                ("two_stage", "TwoStageHead"),
+                256,
+                dense=False,
             ),
         )
     }

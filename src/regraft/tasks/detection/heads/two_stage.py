@@ -22,6 +22,7 @@ from regraft.tasks.detection.anchors import Anchors
 from regraft.tasks.detection.decoding import USUAL, Decoding
 from regraft.tasks.detection.heads.base import Size
 from regraft.tasks.detection.heads.dense import Places
+from regraft.tasks.detection.heads.rows import COARSEST
 from regraft.tasks.detection.targets import IGNORED_SHARE, Truth, iou, share_inside
 
 CELLS = 7  # of a box in each direction, that are seen
@@ -78,7 +79,8 @@ class TwoStageHead(nn.Module):
         first = RPNHead(width, anchors.each, conv_depth=max(1, depth // 2))
         about = (*FIRST[:2], LEARNED[0], POSITIVE[0], BEFORE, PROPOSALS, FIRST[2])
         self.rpn = _First(_Placed(self.places), first, *about)
-        pool = MultiScaleRoIAlign(self.names, CELLS, sampling_ratio=2)
+        seen = [n for n, s in zip(self.names, anchors.strides, strict=True) if s <= COARSEST]
+        pool = MultiScaleRoIAlign(seen, CELLS, sampling_ratio=2)
         neurons = HIDDEN * width
         second = TwoMLPHead(width * CELLS**2, neurons), FastRCNNPredictor(neurons, classes + 1)
         usual = (SECOND, SECOND, LEARNED[1], POSITIVE[1], None)
