@@ -234,10 +234,9 @@ def test_what_came_with_a_network_writes_as_it_is_and_learns_on(
     assert before["metrics"]["wer"].items() <= after["as_it_came"]["wer"].items()
     assert after["metrics"]["cer"]["value"] < before["metrics"]["cer"]["value"]
     assert "before it learned" in (tmp_path / "learned" / "report.html").read_text()
-    for folder, told in (("as-it-is", before), ("learned", after)):
-        bundle = tmp_path / folder / "model.regraft"
-        again = shell.document(shell.invoke("evaluate", bundle, manifest, "--json"))
-        assert again["metrics"]["cer"]["value"] == told["metrics"]["cer"]["value"]
+    bundle = tmp_path / "learned" / "model.regraft"
+    again = shell.document(shell.invoke("evaluate", bundle, manifest, "--json"))
+    assert again["metrics"]["cer"]["value"] == after["metrics"]["cer"]["value"]
     done = shell.invoke("export", bundle, "--out", tmp_path / "onnx", "--count", 2, "--json")
     assert done.exit_code == 0, done.stderr
     assert shell.document(done)["proof"]["same_answers"] == 2
