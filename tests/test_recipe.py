@@ -53,6 +53,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "labels": names,
     "separator": st.none() | texts,
     "detector": st.none() | texts,
+    "head": st.none(),  # another one goes with one task: see below
     "start": st.none() | texts,
     "modality": st.none() | texts,
     "task": st.none() | texts,
@@ -118,6 +119,7 @@ WRONG: dict[str, list[Any]] = {
         name: [3, ["sgd"], "\ud800"]
         for name in ("at", "positive", "modality", "task", "separator", "detector", "start")
     },
+    "head": [3, "new", "fresh"],
     "labels": [3, [""], "a,,b"],
     "window": [3, "bone", "40", "40,0", "\ud800"],
     "patients": [3, "apart", "\ud800"],
@@ -130,6 +132,12 @@ def mistakes(function: Any, *args: Any, **kwargs: Any) -> list[str]:
     with pytest.raises(UsageError) as caught:
         function(*args, **kwargs)
     return list(caught.value.mistakes)
+
+
+@pytest.mark.parametrize("head", ["brought", "fresh"])
+def test_a_head_goes_with_transcription(head: str) -> None:
+    asked = Recipe(task="transcribe", head=head)
+    assert Recipe.from_toml(asked.to_toml()) == asked
 
 
 def test_every_field_is_covered_here() -> None:

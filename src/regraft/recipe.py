@@ -27,7 +27,7 @@ TRAINING_TEXTS = (
 )
 TEXTS = (
     *("source", "root", "label", "path_column", "text", "group", "split", "engine"),
-    *("at", "positive", "modality", "task", "separator", "detector", "head", "start"),
+    *("at", "positive", "modality", "task", "separator", "detector", "start"),
     *TRAINING_TEXTS,
 )
 LISTS = ("backbone", "views", "licence", "strategy", "log", "labels")
@@ -190,8 +190,8 @@ class Recipe:
             yield f"patients: expected {SHARED!r} or nothing, got {self.patients!r}"
         if self.head is not None and self.head not in HEADS:
             yield f"head: expected one of {', '.join(HEADS)}, got {self.head!r}"
-        if self.head is not None and self.task != TRANSCRIBE:
-            yield f"head: has a use for task {TRANSCRIBE} alone"
+        elif self.head is not None and self.task != TRANSCRIBE:
+            yield f"head: expected none but for task {TRANSCRIBE}, got {self.head!r}"
         yield from self._wrong_parts()
         yield from self._wrong_training()
 
