@@ -9,7 +9,6 @@ stronger than one who changes the recording, never weaker.
 """
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
@@ -18,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from regraft.backbones.network import FrozenNetwork
 from regraft.data.inline import contents
 from regraft.modalities import modality
 from regraft.modalities.audio import AS, Sound
@@ -26,7 +24,7 @@ from regraft.modalities.samples import RATE
 from regraft.model.encoded import vectors
 from regraft.model.model import Model
 from regraft.robustness.heard import heard
-from regraft.robustness.whitebox import TorchHead
+from regraft.robustness.whitebox import PlaneBox
 
 FULL = 2**15  # steps of a sample of 16 bits, up to full scale
 
@@ -43,53 +41,22 @@ def plane_of(spec: Any, view: str) -> Plane:
     return Plane(view, AS[spec.reads].seconds(spec.size))
 
 
-class SoundBox(nn.Module):
+class SoundBox(PlaneBox):
     """(n, p, length, 2) → (n, c) logits.
 
     Of p parts of a recording beside each other: samples from -1 to 1, and 1 beside those that are
     there, 0 behind the end of a shorter one.
     """
 
-    def __init__(
-        self,
-        networks: Sequence[tuple[FrozenNetwork, Sequence[int]]],
-        head: TorchHead,
-        temperature: float,
-        planes: Sequence[Plane],
-    ) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(network for network, _ in networks)
-        self.views = [tuple(views) for _, views in networks]
-        self.head, self.temperature, self.planes = head, temperature, tuple(planes)
-        self.eval()
-
     @classmethod
     def of(cls, model: Model) -> Self:
         """Of a fitted model."""
         every = [plane_of(one.spec, view) for one in model.extractors for view in one.spec.views]
-        planes = list(dict.fromkeys(every))
-        networks = [
-            (one.network, [planes.index(plane_of(one.spec, view)) for view in one.spec.views])
-            for one in model.extractors
-        ]
-        made = cls(networks, TorchHead(model.head), model.temperature, planes)
-        return deepcopy(made).cuda() if torch.cuda.is_available() else made
+        return cls.made(model, list(dict.fromkeys(every)), plane_of)
 
-    @property
-    def device(self) -> torch.device:
-        """Where it computes, and recordings have to be."""
-        return next(self.head.buffers()).device
-
-    def features(self, x: Tensor) -> Tensor:
-        """(n, d) raw features of all networks, the mean over their views."""
-        sides = [
-            torch.stack([_vectors(network, x[:, i]) for i in views]).mean(0)
-            for network, views in zip(self.networks, self.views, strict=True)
-        ]
-        return torch.cat(sides, 1).float()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.head(self.features(x)) / self.temperature)
+    def vectors(self, network: nn.Module, part: Tensor) -> Tensor:
+        """(n, length, 2) → (n, d): those that are heard as equally long go together."""
+        return _vectors(network, part)
 
     def read(self, model: Model, files: Sequence[str]) -> Tensor:
         """Of files. Raises Unreadable naming the file."""

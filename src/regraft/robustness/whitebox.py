@@ -8,7 +8,7 @@ the temperature: what an attack must see. Where networks read several views of a
 is changed on its own: that attacker is stronger than one who changes the picture, never weaker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any, Self
 
@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from regraft.backbones.network import FrozenNetwork
+from regraft.modalities.spec import InputSpec
 from regraft.model.model import Model
-from regraft.robustness.prepared import Plane, answers, plane_of, planes_of, prepared
+from regraft.robustness.prepared import answers, plane_of, planes_of, prepared
 from regraft.transfer.kernel import KernelPart
 from regraft.transfer.probe import Head
 
@@ -74,8 +75,9 @@ class _Kernel(nn.Module):
         return torch.as_tensor(torch.exp((units @ self.points - 1) / SPREAD) @ self.weight)
 
 
-class WhiteBox(nn.Module):
-    """(n, 3 p, size, size) float from 0 to 255, p planes beside each other → (n, c) logits.
+class PlaneBox(nn.Module):
+    """What examples of p planes beside each other give: logits (n, c) by networks that each read
+    some of the planes, and average what these give.
 
     networks     each with the numbers of the planes that are its views
     head         on their features side by side
@@ -88,7 +90,7 @@ class WhiteBox(nn.Module):
         networks: Sequence[tuple[FrozenNetwork, Sequence[int]]],
         head: TorchHead,
         temperature: float,
-        planes: Sequence[Plane],
+        planes: Sequence[Any],
     ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(network for network, _ in networks)
@@ -98,9 +100,10 @@ class WhiteBox(nn.Module):
         self.eval()
 
     @classmethod
-    def of(cls, model: Model) -> Self:
-        """Of a fitted model. Raises UsageError where it cannot be attacked as it answers."""
-        planes = planes_of(model)
+    def made(
+        cls, model: Model, planes: Sequence[Any], plane_of: Callable[[InputSpec, str], Any]
+    ) -> Self:
+        """Of a fitted model; `plane_of` tells the plane of a network's view."""
         networks = [
             (one.network, [planes.index(plane_of(one.spec, view)) for view in one.spec.views])
             for one in model.extractors
@@ -111,20 +114,41 @@ class WhiteBox(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes, and pictures have to be."""
+        """Where it computes, and examples have to be."""
         return next(self.head.buffers()).device
+
+    def parts(self, x: Tensor) -> Tensor:
+        """(n, p, ...) the planes, one after the other."""
+        return x
+
+    def vectors(self, network: nn.Module, part: Tensor) -> Tensor:
+        """(n, d) what a network gives of one plane."""
+        return torch.as_tensor(network(part))
 
     def features(self, x: Tensor) -> Tensor:
         """(n, d) raw features of all networks, the mean over their views."""
-        pictures = x.unflatten(1, (len(self.planes), 3)).permute(0, 1, 3, 4, 2)
+        parts = self.parts(x)
         sides = [
-            torch.stack([network(pictures[:, i]) for i in views]).mean(0)
+            torch.stack([self.vectors(network, parts[:, i]) for i in views]).mean(0)
             for network, views in zip(self.networks, self.views, strict=True)
         ]
         return torch.cat(sides, 1).float()
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.as_tensor(self.head(self.features(x)) / self.temperature)
+
+
+class WhiteBox(PlaneBox):
+    """(n, 3 p, size, size) float from 0 to 255, p planes beside each other → (n, c) logits."""
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        """Of a fitted model. Raises UsageError where it cannot be attacked as it answers."""
+        return cls.made(model, planes_of(model), plane_of)
+
+    def parts(self, x: Tensor) -> Tensor:
+        """(n, p, size, size, 3)"""
+        return x.unflatten(1, (len(self.planes), 3)).permute(0, 1, 3, 4, 2)
 
     def read(self, model: Model, files: Sequence[str]) -> Tensor:
         """(n, 3 p, size, size) uint8 of files, prepared as the model's networks read them.
