@@ -248,6 +248,43 @@ def test_texts_are_measured_when_they_are_worse(
     assert "6 texts, each mistyped" in html
 
 
+def test_texts_are_hardened(
+    shell: Any, table: Path, quick: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regraft.verbs.hardening.JUDGED_ON", 6)
+    asked = (table, "--label", "topic", *quick, "--steps", 2, "--batch", 6)
+    done = shell.invoke("harden", *asked, "--wish", 1, "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.stderr
+    (run,) = shell.document(done)["training"]
+    assert run["plan"]["attack"] == "freelb:eps=0.1"
+    assert run["trade_off"]["attack"] == "PGD-10 at ε = 0.1"
+    assert all(0 <= p["robust"] <= p["clean"] <= 1 for p in run["trade_off"]["points"])
+    words = ("--strategies", "probe,lp-ft", "--attack", "freelb:eps=0.2", "--out", tmp_path / "c")
+    done = shell.invoke("compare", *asked, *words, "--json")
+    assert done.exit_code == 0, done.stderr
+    for row in shell.document(done)["strategies"]:
+        assert (row["robust"]["n"], row["robust"]["attack"]) == (6, "freelb:eps=0.2")
+
+
+def test_an_attack_on_pixels_is_refused_for_texts(
+    shell: Any, table: Path, quick: Any, photos: Path, tmp_path: Path
+) -> None:
+    words = ("--out", tmp_path / "out", "--json")
+    texts = (table, "--label", "topic", *quick)
+    for asked, told in (
+        (
+            ("fit", *texts, "--attack", "pgd:eps=2"),
+            "pgd changes pixels, and this network reads a text",
+        ),
+        (("harden", *texts, "--eps", "0.1"), "for that there is freelb"),
+        (("fit", photos, "--attack", "freelb"), "the vectors of word pieces"),
+        (("harden", photos, "--method", "freelb"), "this network reads a picture"),
+    ):
+        done = shell.invoke(*asked, *words)
+        assert done.exit_code == 2
+        assert told in " ".join(shell.error(done)["messages"])
+
+
 def test_texts_are_attacked(
     fitted: Any, shell: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,7 +77,7 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_batch(
     run = small.ready(**EXACT).training()
     own = run.objective.alone
 
-    def scarce(network: Any, bare: Any, examples: Tensor, *about: Any) -> Tensor:
+    def scarce(network: Any, bare: Any, examples: Tensor, *about: Any) -> Any:
         if len(examples) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")
         return own(network, bare, examples, *about)
@@ -97,9 +97,9 @@ def test_a_loss_that_is_no_number_names_the_file_and_keeps_the_state(
     run = small.ready(steps=4, augment="none").training(checkpoints=checkpoints)
     own = run.objective.alone
 
-    def poisoned(*about: Any) -> Tensor:
-        losses = own(*about)
-        return losses * torch.nan if run.step == 2 else losses
+    def poisoned(*about: Any) -> Iterator[Tensor]:
+        for losses in own(*about):
+            yield losses * torch.nan if run.step == 2 else losses
 
     monkeypatch.setattr(run.objective, "alone", poisoned)
     with pytest.raises(TrainingStopped, match=r"step 3 of 4, at .*png"):

@@ -106,7 +106,8 @@ def test_each_strategy_trains(name: str, network: Setting) -> None:
 
 def test_rates_are_those_of_transformers() -> None:
     for row in STRATEGIES.values():
-        assert row.of("sound") == row.of("text")
+        if row.needs != "attack":  # of which there is none on sounds to learn from
+            assert row.of("sound") == row.of("text")
 
 
 def test_a_batch_is_cut_by_ends_so_that_nobody_hears_padding(sounds: Setting) -> None:

@@ -86,7 +86,7 @@ def test_what_is_beside_a_text_leaves_its_gradient_alone(texts: Setting) -> None
 def test_each_strategy_trains_or_is_refused_in_plain_words(name: str, network: Setting) -> None:
     if reason := refusal(strategy(name), network.row):
         assert f"{name}: networks of the family" in reason
-        with pytest.raises(UsageError, match=r"do not offer|it changes pixels"):
+        with pytest.raises(UsageError, match="do not offer"):
             network.ready(name)
         return
     made = network.ready(name, steps=2, rate=0.01)
@@ -240,7 +240,7 @@ def test_the_gradient_of_pairs_is_that_of_one_call(texts: Setting) -> None:
     run = texts.ready("contrastive", steps=1, batch=9).training()
     (batch,) = run.batches(range(1), 0)
     run._set_mode()
-    losses = run._backward(batch)
+    (losses,) = run._backward(batch)
     moving = [p for p in run.model.parameters() if p.grad is not None]
     ours = [p.grad for p in moving]
     targets = torch.eye(3)[torch.as_tensor(run.material.labels)[batch.places]]

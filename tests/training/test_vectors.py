@@ -33,7 +33,7 @@ def test_the_loss_is_the_mean_over_labels() -> None:
         outputs, torch.tensor(TRUTH[[1, 3]]).float(), reduction="none"
     ).mean(1)
     torch.testing.assert_close(one.losses(outputs, targets), expected)
-    alone = one.alone(lambda x: outputs, lambda x: outputs, pixels, targets, 0.5)
+    (alone,) = one.alone(lambda x: outputs, lambda x: outputs, pixels, targets, 0.5)
     torch.testing.assert_close(alone, expected)
     numbers = objective("smooth-l1:beta=0.5", TRUTH * 3)
     expected = F.smooth_l1_loss(outputs, 3 * targets, beta=0.5, reduction="none").mean(1)

@@ -62,6 +62,8 @@ def test_what_it_learns_from_is_told_as_a_plan_takes_it() -> None:
     assert attack_text(None, "n-fgsm") == "n-fgsm:eps=2"
     assert attack_text("8/255", "pgd") == "pgd:eps=8"
     assert attack_text(None, "trades-l2") == "trades-l2:eps=127.5"
+    assert attack_text(None, "freelb") == "freelb:eps=0.1"
+    assert attack_text("0.3", "freelb") == "freelb:eps=0.3"
     with pytest.raises(UsageError, match="did you mean n-fgsm"):
         attack_text(None, "nfgsm")
     with pytest.raises(UsageError, match="2/255"):

@@ -4,17 +4,21 @@
     with in_place_of(module, vectors):
         module(numbers)                     # goes on with these vectors
 
+    x = unmoved(module, tokens)             # changes of vectors, of which there are none yet
+    Moved(network, module)(x)               # what the network gives under them
+
 Lengths are in units of the mean length of the vocabulary's vectors: 0.1 is a tenth of that in every
 network.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from regraft.backbones.padding import PADDING
 from regraft.errors import UsageError
 
 
@@ -57,14 +61,55 @@ def numbers_of(x: Tensor) -> Tensor:
 @contextmanager
 def in_place_of(module: nn.Module, vectors: Tensor) -> Iterator[None]:
     """While it is entered the network goes on with vectors (n, length, d), in units."""
-    embedding = embedding_of(module)
-    scaled = vectors * unit(embedding)
+    scaled = vectors * unit(embedding_of(module))
+    with _going_on(module, lambda own: scaled.to(own.dtype)):
+        yield
 
+
+@contextmanager
+def moved_by(module: nn.Module, change: Tensor) -> Iterator[None]:
+    """While it is entered vectors are moved by a change (n, length, d), in units.
+
+    Both get gradients: the change, and the vectors as they are.
+    """
+    scaled = change * unit(embedding_of(module))
+    with _going_on(module, lambda own: own + scaled.to(own.dtype)):
+        yield
+
+
+@contextmanager
+def _going_on(module: nn.Module, with_these: Callable[[Tensor], Tensor]) -> Iterator[None]:
     def given(part: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return scaled.to(output.dtype)
+        return with_these(output)
 
-    handle = embedding.register_forward_hook(given)
+    handle = embedding_of(module).register_forward_hook(given)
     try:
         yield
     finally:
         handle.remove()
+
+
+def unmoved(module: nn.Module, tokens: Tensor) -> Tensor:
+    """(n, length) numbers, behind the ends PADDING → (n, length, d + 1): of each word piece a
+    change of its vector, which is 0, and its number + 1.
+    """
+    width = embedding_of(module).embedding_dim
+    out = torch.zeros(*tokens.shape, width + 1, device=tokens.device)
+    out[..., -1] = tokens - PADDING
+    return out
+
+
+class Moved(nn.Module):
+    """A network of texts as a function of how far its word pieces' vectors are moved.
+
+    network  numbers (n, length) → anything; `module` is what is in it with these vectors
+    """
+
+    def __init__(self, network: nn.Module, module: nn.Module) -> None:
+        super().__init__()
+        self.network, self.module = network, module
+
+    def forward(self, x: Tensor) -> Any:
+        """Of changes (n, length, d + 1), see `unmoved`."""
+        with moved_by(self.module, x[..., :-1]):
+            return self.network(numbers_of(x))

@@ -40,15 +40,17 @@ def harden(
         str | None,
         typer.Option(
             metavar="SHARE",
-            help="Largest change to stand, of black to white; by default 2/255 (l2: 0.5).",
+            help="Largest change to stand, of black to white; by default 2/255 (l2: 0.5). Of texts "
+            "a share of a word piece's vector; by default 0.1.",
         ),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="n-fgsm (one step, the default), pgd (several) or trades (clean and changed); "
-            "n-fgsm-l2 and so on where a change is measured as a whole.",
+            help="n-fgsm (one step, the default), pgd (several), trades (clean and changed), free "
+            "(a batch several times), or n-fgsm-l2 and so on where a change is measured as a "
+            "whole; for texts freelb.",
         ),
     ] = None,
     out: Out = None,

@@ -64,8 +64,8 @@ OPTIONS: dict[str, Any] = {
     "attack": Annotated[
         str | None,
         _option(
-            "Pictures changed against the network: n-fgsm, pgd, trades, none; with parameters as "
-            "in n-fgsm:eps=2 (of 255).",
+            "Examples changed against the network: n-fgsm, pgd, trades, free, for texts freelb, or "
+            "none; with parameters as in n-fgsm:eps=2 (of 255).",
             "NAME",
         ),
     ],

@@ -82,6 +82,6 @@ def _between(told: Mapping[str, Any]) -> Markup:
     return line_chart(
         "Between accuracy and robustness",
         [Series("weights that were tried", others, 0), Series("kept", kept, 1)],
-        Axis("right on pictures as they are", SHARES),
+        Axis("right on examples as they are", SHARES),
         Axis("right under attack", SHARES),
     )

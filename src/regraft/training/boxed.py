@@ -1,6 +1,6 @@
 """Training on boxes: examples with their objects, the objective, and what is held back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from regraft.tasks.detection.mosaic import END, PARTS, Seen, mosaic
 from regraft.tasks.detection.network import Detector
 from regraft.tasks.detection.targets import Truth
 from regraft.tasks.detection.tiling import magnified
-from regraft.training.attacking import Network
+from regraft.training.attacking import ONCE, Network
 from regraft.training.examples import Augmented, Turn
 from regraft.training.judging import Score
 
@@ -114,6 +114,7 @@ class Objects:
     """Objects with boxes: the objective of a detector."""
 
     compares = False
+    rounds = ONCE
 
     def __init__(self, model: Detector, box: str) -> None:
         self.model, self.box = model, box
@@ -130,9 +131,9 @@ class Objects:
 
     def alone(
         self, network: Network, bare: Network, examples: Tensor, targets: Truths, progress: float
-    ) -> Tensor:
+    ) -> Iterator[Tensor]:
         """On the pictures as they are."""
-        return self.losses(network(examples).float(), targets)
+        yield self.losses(network(examples).float(), targets)
 
 
 def prepared_pictures(files: Sequence[str], kind: Modality, spec: InputSpec) -> Tensor:

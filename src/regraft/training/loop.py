@@ -170,10 +170,10 @@ class Training:
     def _one_step(self, batch: Batch) -> None:
         self._set_mode()
         set_rate(self.optimiser, self.plan.rate * self.schedule.factor(self.step))
-        losses = self._backward(batch)
-        self._refuse_no_number(losses, batch)
-        self._refuse_no_number(self._clipped(), batch)
-        self._move()
+        for losses in self._backward(batch):
+            self._refuse_no_number(losses, batch)
+            self._refuse_no_number(self._clipped(), batch)
+            self._move()
         if self.average is not None:
             self.average.take(self.moving)
         self.losses[0] += total(self.fabric, losses.sum())
@@ -187,16 +187,18 @@ class Training:
         """One step at a rate, whatever the schedule says; the mean loss before it."""
         self._set_mode()
         set_rate(self.optimiser, rate)
-        losses = self._backward(batch)
-        self._clipped()
-        self._move()
-        return float(losses.mean())
+        found = []
+        for losses in self._backward(batch):
+            found.append(float(losses.mean()))
+            self._clipped()
+            self._move()
+        return found[0]
 
     def rehearse(self, batch: Batch) -> None:
         """A step forwards and backwards that no parameter moves by."""
         self._set_mode()
-        self._backward(batch)
-        self.optimiser.zero_grad(set_to_none=True)
+        for _ in self._backward(batch):
+            self.optimiser.zero_grad(set_to_none=True)
 
     @contextmanager
     def rehearsing(self) -> Iterator[None]:
@@ -217,8 +219,8 @@ class Training:
             for parameter in part.parameters:
                 parameter.requires_grad_(self.step >= part.from_step)
 
-    def _backward(self, batch: Batch) -> Tensor:
-        """(n,) losses of a batch; gradients add up over its parts."""
+    def _backward(self, batch: Batch) -> Iterator[Tensor]:
+        """(n,) losses of a batch, gradients added over its parts, as often as weights move."""
         # The mean over the whole batch: the mean of gradients is taken over processes.
         share = self.fabric.world_size / self.plan.batch
         about = (self.network, self.objective, self._alone, self.fabric)
@@ -228,7 +230,8 @@ class Training:
                 pixels, targets = self._on_device(batch)
                 cut = self.material.examples.cut
                 pieces = cut(pixels, self.micro, begin_cost(self.device))
-                return backwards.losses(pieces, targets)
+                yield from backwards.losses(pieces, targets)
+                return
             except RuntimeError as error:
                 if self.micro < 2 or not any(t in str(error).lower() for t in OUT_OF_MEMORY):
                     raise
@@ -239,7 +242,7 @@ class Training:
                     f"learns from {self.plan.batch}"
                 )
 
-    def _alone(self, examples: Tensor, targets: Any) -> Tensor:
+    def _alone(self, examples: Tensor, targets: Any) -> Iterator[Tensor]:
         """(n,) losses of examples, each by itself."""
         asked = (self.network, self.model, examples, targets)
         return self.objective.alone(*asked, self.step / self.plan.steps)

@@ -1,5 +1,6 @@
 """What a task makes of a batch: its targets, and the loss of each example."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from regraft.errors import UsageError
 from regraft.evaluation.calibration import softmax
 from regraft.modalities.augment import mixed
-from regraft.training.attacking import Attacking, Network, refuse_compared
+from regraft.training.attacking import ONCE, Attacking, Network, Rounds, refuse_compared
 from regraft.training.examples import Batch
 from regraft.training.losses import LOSSES, class_weights, loss, loss_of, parse_setting
 from regraft.training.plan import Plan
@@ -26,10 +27,14 @@ class Objective(Protocol):
     """What the loop asks of a task.
 
     compares  whether a loss compares the examples of a batch with one another
+    rounds    how often `alone` gives losses
     """
 
     @property
     def compares(self) -> bool: ...
+
+    @property
+    def rounds(self) -> Rounds: ...
 
     def targets(
         self, batch: Batch, device: torch.device, rng: np.random.Generator
@@ -45,7 +50,7 @@ class Objective(Protocol):
 
     def alone(
         self, network: Network, bare: Network, examples: Tensor, targets: Any, progress: float
-    ) -> Tensor:
+    ) -> Iterator[Tensor]:
         """(n,) losses of examples, each by itself, after a share `progress` of the steps.
 
         network  as it learns, maybe on several processes; `bare` is the same, for looking ahead
@@ -62,6 +67,7 @@ class Classes:
         self.compares = self.loss.compares
         self.attack = Attacking.of(plan.attack)
         refuse_compared(self.loss, self.attack, plan)
+        self.rounds = self.attack.rounds
         self.wanted = material.examples.wanted
 
     def targets(
@@ -79,7 +85,7 @@ class Classes:
 
     def alone(
         self, network: Network, bare: Network, examples: Tensor, targets: Tensor, progress: float
-    ) -> Tensor:
+    ) -> Iterator[Tensor]:
         """On the examples as they are, or as the plan's attack changes them."""
         return self.attack.losses(network, bare, self.loss, examples, targets, progress)
 
@@ -99,6 +105,7 @@ class Taught(Classes):
         if self.attack.eps or self.compares:
             what = f"attack: {plan.attack}" if self.attack.eps else f"loss: {plan.loss}"
             raise UsageError(f"{what} cannot be learned from beside a teacher; leave it out")
+        self.rounds = ONCE
         self.temperature, self.see = teaching.temperature, teaching.see
         soft = softmax(teaching.logits, teaching.temperature)
         self.soft = torch.as_tensor(soft, dtype=torch.float32)
@@ -129,8 +136,8 @@ class Taught(Classes):
 
     def alone(
         self, network: Network, bare: Network, examples: Tensor, targets: Tensor, progress: float
-    ) -> Tensor:
-        return self.losses(network(examples).float(), targets)
+    ) -> Iterator[Tensor]:
+        yield self.losses(network(examples).float(), targets)
 
 
 def label_weights(truth: Tensor, name: str, how: str) -> Tensor | None:
@@ -152,6 +159,7 @@ class Vectors:
     """A vector for each example, tags or numbers: the loss that a plan names for such targets."""
 
     compares = False
+    rounds = ONCE
 
     def __init__(self, plan: Plan, truth: Any, wanted: Any) -> None:
         """truth   (n, k)
@@ -179,6 +187,6 @@ class Vectors:
 
     def alone(
         self, network: Network, bare: Network, examples: Tensor, targets: Tensor, progress: float
-    ) -> Tensor:
+    ) -> Iterator[Tensor]:
         """On the examples as they are."""
-        return self.losses(network(examples).float(), targets)
+        yield self.losses(network(examples).float(), targets)

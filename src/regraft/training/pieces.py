@@ -26,34 +26,43 @@ class Backwards:
     """How a piece goes backwards.
 
     objective  whose loss is asked for outputs, targets and embeddings where it compares examples
-    alone     (examples, targets) → (n,), where it does not
+    alone     (examples, targets) → (n,) of each round, where it does not
     random    number of a piece → what its dropout draws from, while it is entered
     factor    of the sum of all losses: their mean over the batch of all processes
     """
 
     network: Any
     objective: Objective
-    alone: Callable[[Tensor, Any], Tensor]
+    alone: Callable[[Tensor, Any], Iterator[Tensor]]
     fabric: "Fabric"
     random: Callable[[int], AbstractContextManager[None]]
     factor: float
 
-    def losses(self, pieces: Sequence[Piece], targets: Tensor) -> Tensor:
-        """(n,) of all pieces of a batch with targets (n, classes); gradients are added."""
-        out = torch.empty(len(targets), device=targets.device)
+    def losses(self, pieces: Sequence[Piece], targets: Tensor) -> Iterator[Tensor]:
+        """(n,) of all pieces of a batch with targets (n, classes); gradients are added.
+
+        Given as often as weights should move by the gradients that are there.
+        """
         way = self._compared if self.objective.compares else self._apart
-        for places, costs in way(pieces, targets):
-            out[places] = costs
-        return out
+        yield from way(pieces, targets)
 
-    def _apart(self, pieces: Sequence[Piece], targets: Tensor) -> Iterator[tuple[Any, Tensor]]:
-        for i, (places, some) in enumerate(pieces):
-            with self._adding(i, len(pieces)):
-                losses = self.alone(some, targets[places])
-                self.fabric.backward(losses.sum() * self.factor)
-            yield places, losses.detach()
+    def _apart(self, pieces: Sequence[Piece], targets: Tensor) -> Iterator[Tensor]:
+        times, moves = self.objective.rounds
+        share = 1 if moves else times
+        begun = [self.alone(some, targets[places]) for places, some in pieces]
+        out = torch.zeros(len(targets), device=targets.device)
+        for turn in range(times):
+            last = len(pieces) * (1 if moves else times - turn)
+            for i, (places, _) in enumerate(pieces):
+                with self._adding(i, last, turn * len(pieces)):
+                    losses = next(begun[i])
+                    self.fabric.backward(losses.sum() * (self.factor / share))
+                out[places] += losses.detach() / share
+            if moves or turn == times - 1:
+                yield out
+                out = torch.zeros_like(out)
 
-    def _compared(self, pieces: Sequence[Piece], targets: Tensor) -> Iterator[tuple[Any, Tensor]]:
+    def _compared(self, pieces: Sequence[Piece], targets: Tensor) -> Iterator[Tensor]:
         with torch.no_grad():
             given = [self._given(i, some) for i, (_, some) in enumerate(pieces)]
         whole = [torch.cat(part).requires_grad_() for part in zip(*given, strict=True)]
@@ -68,14 +77,17 @@ class Backwards:
                 outputs = self.network(some, embedding=True)
                 products = [(o.float() * s).sum() for o, s in zip(outputs, own, strict=True)]
                 self.fabric.backward(products[0] + products[1])
-        yield order, losses.detach()
+        out = torch.empty(len(targets), device=targets.device)
+        out[order] = losses.detach()
+        yield out
 
     def _given(self, i: int, some: Tensor) -> tuple[Tensor, ...]:
         with self.random(i):
             return tuple(output.float() for output in self.network(some, embedding=True))
 
     @contextmanager
-    def _adding(self, i: int, of: int) -> Iterator[None]:
+    def _adding(self, i: int, of: int, before: int = 0) -> Iterator[None]:
         """The gradient of a piece is added; with the last one, processes exchange theirs."""
-        with self.fabric.no_backward_sync(self.network, enabled=i < of - 1), self.random(i):
+        waits = self.fabric.no_backward_sync(self.network, enabled=i < of - 1)
+        with waits, self.random(before + i):
             yield

@@ -1,6 +1,6 @@
 """Training on recordings with transcripts: the objective, frozen moments, what is held back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,7 +24,7 @@ from regraft.progress import Progress
 from regraft.tasks.transcription.decoder import greedy, token_losses
 from regraft.tasks.transcription.tokens import Tokens
 from regraft.tasks.transcription.vocabulary import BLANK, Vocabulary, plain
-from regraft.training.attacking import Network
+from regraft.training.attacking import ONCE, Network
 from regraft.training.devices import begin_cost
 from regraft.training.examples import Augmented, Batch, Turn
 from regraft.training.judging import Score
@@ -113,6 +113,7 @@ class Speech:
     """What is said, written down: the objective of a transcriber."""
 
     compares = False
+    rounds = ONCE
 
     def __init__(self, texts: Sequence[str], vocabulary: Vocabulary | Tokens) -> None:
         self.lines, self.vocabulary = lines_of(texts, vocabulary), vocabulary
@@ -129,9 +130,9 @@ class Speech:
 
     def alone(
         self, network: Network, bare: Network, examples: Tensor, targets: Lines, progress: float
-    ) -> Tensor:
+    ) -> Iterator[Tensor]:
         """On the sounds as they are."""
-        return WAYS[self.vocabulary.kind].losses(network, examples, targets, self.vocabulary)
+        yield WAYS[self.vocabulary.kind].losses(network, examples, targets, self.vocabulary)
 
 
 class KeptMoments(Augmented):

@@ -190,7 +190,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             ),
             Strategy(
                 "adversarial",
-                "from the closed-form head on, by pictures changed against the network: gives up "
+                "from the closed-form head on, by examples changed against the network: gives up "
                 "accuracy for answers that small changes do not move",
                 settings={
                     "rate": 1e-3,
@@ -201,8 +201,16 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 aims="robustness",
                 judging=5.0,
                 needs="attack",
+                reading={
+                    "text": {
+                        "settings": {
+                            **{"rate": 5e-5, "shallow": 0.3, "loss": PLAIN},
+                            "attack": "freelb:eps=0.1",
+                        }
+                    }
+                },
                 source="arXiv 2312.05716 (robust head first), 2202.01181 (one noisy step), "
-                "2509.23325 (ε rises)",
+                "2509.23325 (ε rises), 1909.11764 (texts)",
             ),
             Strategy(
                 "full",

@@ -107,7 +107,12 @@ class Ready:
     material: Material
 
     def training(self, **settings: Any) -> Training:
-        """The run itself; `settings` are those of `Training`."""
+        """The run itself; `settings` are those of `Training`.
+
+        Raises UsageError for a compiled network where its attack goes into what is compiled.
+        """
+        if (execution := settings.get("execution")) and execution.compiled:
+            Attacking.of(self.plan.attack).refuse_compiled()
         parts = parts_that_learn(self.model, self.wanted, self.row, self.plan)
         return Training(self.model, parts, self.plan, self.material, **settings)
 
@@ -188,16 +193,14 @@ MATERIALS: Mapping[str, Callable[[Lesson, Augmented, Plan], Material]] = Mapping
 
 
 def _refuse_attack(wanted: Strategy, spec: InputSpec, plan: Plan) -> None:
-    """Raise UsageError where there are no pixels that an attack could change."""
-    if not Attacking.of(plan.attack).eps:
-        return
-    if wanted.prefix:
+    """Raise UsageError where there is nothing that the attack could change."""
+    attack = Attacking.of(plan.attack)
+    if attack.eps and wanted.prefix:
         raise UsageError(
             f"attack: {wanted.name} keeps activations of the shallow half, and an attack changes "
-            "pixels; choose another strategy"
+            "what the network reads; choose another strategy"
         )
-    if spec.reads != "picture":
-        raise UsageError(f"attack: it changes pixels, and this network reads a {spec.reads}")
+    attack.refuse_other(spec.reads)
 
 
 def _refuse_unseen(wanted: Strategy, teaching: Teaching) -> None:

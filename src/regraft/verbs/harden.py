@@ -18,7 +18,8 @@ from regraft.verbs.fitted import Fitted
 from regraft.verbs.robust import sizes
 
 METHOD = "n-fgsm"
-EPS = {"linf": "2/255", "l2": "0.5"}
+# What a network reads → the arena that says how ε is written, and the usual ε of each norm.
+EPS = {"picture": ("image", {"linf": "2/255", "l2": "0.5"}), "text": ("text", {"l2": "0.1"})}
 BUDGET = 900.0  # seconds, by default
 
 
@@ -34,13 +35,15 @@ def harden(
     resume: bool = False,
     **settings: Any,
 ) -> Fitted:
-    """Fit a classifier that small changes of its pictures mislead less.
+    """Fit a classifier that small changes of its pictures or texts mislead less.
 
     what    a Dataset, a source as for `regraft.load`, or a `Model` or its bundle (``.regraft``):
             then its recipe is repeated, on the examples that it names
-    eps     largest change that it learns to stand, a share of the range from black to white
+    eps     largest change that it learns to stand, a share of the range from black to white, or of
+            the mean length of a word piece's vector
     method  what it learns from, a row of `training.attacking.ATTACKS`: n-fgsm (one step), pgd
-            (several), trades (clean and changed); with -l2 where a change is measured as a whole
+            (several), trades (clean and changed), free (a batch several times); with -l2 where a
+            change is measured as a whole; for texts freelb
     wish    in `settings`: how much robust accuracy counts where weights are chosen, 0 to 1
 
     Raises as `regraft.fit`, and UsageError for a model whose recipe names no examples.
@@ -49,7 +52,7 @@ def harden(
     asked = asked.changed(**settings)
     if asked.attack is not None and not (eps is None and method is None):
         raise UsageError("attack: says eps and method already; give it alone, or those two")
-    if asked.attack is None:
+    if not (eps is None and method is None):
         asked = asked.changed(attack=attack_text(eps, method or METHOD))
     kept: dict[str, Any] = {"progress": progress, "store": store, "run": run, "resume": resume}
     return fit_and_report(source, asked.changed(strategy=("adversarial",)), **kept)
@@ -57,14 +60,17 @@ def harden(
 
 def attack_text(eps: str | None, method: str) -> str:
     """As a plan takes it, such as ``n-fgsm:eps=2``. Raises UsageError."""
+    from regraft.robustness.arenas import ARENAS
     from regraft.training.attacking import ATTACKS, NONE
     from regraft.training.settings import unknown
 
     known = [name for name in ATTACKS if name != NONE]
     if method not in known:
         raise UsageError(unknown("method", method, known))
-    norm = ATTACKS[method].norm.name
-    (value,) = sizes((EPS[norm] if eps is None else eps,), norm)
+    row = ATTACKS[method]
+    arena, usual = EPS[row.space.reads]
+    asked = usual[row.norm.name] if eps is None else eps
+    (value,) = sizes((asked,), row.norm.name, ARENAS[arena])
     return f"{method}:eps={value:.6g}"
 
 

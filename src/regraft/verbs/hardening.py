@@ -16,6 +16,8 @@ from regraft.recipe import Recipe
 from regraft.verbs.choosing import SURE, Mix, Scores, weight_candidates
 
 if TYPE_CHECKING:
+    from regraft.robustness.judging import Held as StillRight
+    from regraft.training.attacking import Attacking
     from regraft.training.averaging import State
     from regraft.training.grafted import Grafted
     from regraft.training.judging import Held
@@ -34,7 +36,7 @@ START = "the start"
 class Operating:
     """One point between accuracy and robustness, on held-back examples.
 
-    clean, robust  (n,) which answers are right, on the pictures themselves and under the attack
+    clean, robust  (n,) which answers are right, on the examples themselves and under the attack
     """
 
     how: str
@@ -100,7 +102,7 @@ class Hardening:
     def attack(self) -> str:
         from regraft.robustness.judging import STEPS
 
-        return f"PGD-{STEPS} at ε = {self.eps:g}/255"
+        return f"PGD-{STEPS} at ε = {self.norm.written(self.eps)}"
 
     @property
     def n(self) -> int:
@@ -117,19 +119,10 @@ class Hardening:
         return judged(len(self.judge.labels), self.seed)
 
     def _measured(self, how: str, state: "State") -> Operating:
-        from regraft.robustness.judging import held
         from regraft.training.averaging import put
 
         put(self.ready.model, state)
-        some = self._some
-        found = held(
-            self.ready.model,
-            self.judge.pixels[some],
-            self.judge.labels[some],
-            self.norm,
-            self.eps,
-            seed=self.seed,
-        )
+        found = _attacked(self.ready.model, self.judge, self._some, self._attacking, self.seed)
         return Operating(how, found.clean.numpy(), found.robust.numpy())
 
 
@@ -151,15 +144,22 @@ def compared_by(wanted: Sequence["Strategy"], recipe: Recipe) -> str:
 
 def under_attack(model: "Grafted", judge: "Held", attack: str, seed: int) -> Flags:
     """(n,) which of up to JUDGED_ON answers still hold; the network whole, as it is."""
-    from regraft.robustness.judging import held
     from regraft.training.attacking import Attacking
 
     model.join()
-    attacking = Attacking.of(attack)
     some = judged(len(judge.labels), seed)
-    pixels, labels = judge.pixels[some], judge.labels[some]
-    found = held(model, pixels, labels, attacking.row.norm, attacking.eps, seed=seed)
-    return np.asarray(found.robust.numpy())
+    return np.asarray(_attacked(model, judge, some, Attacking.of(attack), seed).robust.numpy())
+
+
+def _attacked(
+    model: "Grafted", judge: "Held", some: Any, attacking: "Attacking", seed: int
+) -> "StillRight":
+    """Which answers to examples at some places hold where what the attack changes is changed."""
+    from regraft.robustness.judging import held
+
+    space, labels = attacking.row.space, judge.labels[some]
+    still, seen = space.still(model, judge.pixels[some]), space.seen(model, model)
+    return held(seen, still, labels, attacking.row.norm, attacking.eps, seed=seed)
 
 
 def judged(n: int, seed: int) -> Any:

@@ -59,7 +59,18 @@ def _checks(
         if text := own.pop("loss", None):
             yield partial(check_loss, text, target.losses_of)
         yield from (partial(READ[name], value) for name, value in own.items() if name in READ)
+        if recipe.attack:
+            yield partial(_changeable, recipe.attack, rows)
     yield partial(_refuse_unused, recipe, target)
+
+
+def _changeable(attack: str, rows: Sequence[CatalogRow]) -> None:
+    """Raise UsageError where networks do not read what an attack changes."""
+    from regraft.training.attacking import ATTACKS, Attacking
+
+    if attack.partition(":")[0].strip() in ATTACKS:  # else told already
+        for reads in dict.fromkeys(row.spec.reads for row in rows):
+            Attacking.of(attack).refuse_other(reads)
 
 
 def _refuse_unused(recipe: Recipe, target: Target) -> None:
