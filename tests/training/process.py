@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,13 @@ def resumed(setting: Setting, folder: Path) -> Training:
 def poisoned(setting: Setting, folder: Path) -> Training:
     """The loss of one process is no number."""
     run = run_of(setting)
-    own = run.objective.losses
-    run.objective.losses = lambda *given: (
-        own(*given) * (torch.nan if RANK == 1 and run.step == 1 else 1)
-    )
+    own = run.objective.alone
+
+    def alone(*about: Any) -> Iterator[Tensor]:
+        for losses in own(*about):
+            yield losses * (torch.nan if RANK == 1 and run.step == 1 else 1)
+
+    run.objective.alone = alone  # type: ignore[method-assign]
     return run
 
 
