@@ -133,6 +133,7 @@ def test_recordings_are_measured_when_they_are_worse(
     assert "6 recordings, each in noise" in html
 
 
+@pytest.mark.slow
 def test_recordings_are_attacked(
     fitted: Any, shell: Any, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

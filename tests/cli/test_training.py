@@ -89,16 +89,20 @@ def test_a_value_of_each_option_reaches_the_recipe(shell: Any, monkeypatch: Any)
         "augment": "flip", "sampling": "balanced", "weights": "inverse", "norm": "free",
         "weight_decay": 0.0, "average": 0.5, "clip": 0.0, "warmup": 0.2, "frozen": 0.4,
         "patience": 0, "micro_batch": 2, "workers": 0, "precision": "bfloat16", "epochs": 2.5,
-        "attack": "n-fgsm:eps=4", "wish": 0.25,
+        "attack": "n-fgsm:eps=4", "wish": 0.25, "detector": "fcos", "tiles": 2,
+        "start": "whole.safetensors",
     }  # fmt: skip
     names = {"weights": "class-weights"}
     pairs = [(f"--{names.get(k, k).replace('_', '-')}", v) for k, v in asked.items()]
     words = [word for pair in pairs for word in pair]
     assert shell.invoke("fit", "photos", *words, "--compile").exit_code == 130
     assert shell.invoke("fit", "photos", "--steps", 9, "--rate", "find").exit_code == 130
+    said = ("said.csv", "--task", "transcribe", "--head", "fresh")
+    assert shell.invoke("fit", *said).exit_code == 130
     assert seen[0] == Recipe(source="photos", compile=True, **asked)  # type: ignore[arg-type]
     assert seen[1] == Recipe(source="photos", steps=9, rate="find")
-    assert {*asked, "compile", "steps"} == set(OPTIONS)
+    assert seen[2] == Recipe(source="said.csv", task="transcribe", head="fresh")
+    assert {*asked, "compile", "steps", "head"} == set(OPTIONS)
 
 
 WRONG = {

@@ -147,6 +147,7 @@ def test_a_forged_bundle_is_refused(detector: Path, tmp_path: Path) -> None:
             regraft.Model.load(path)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_off_goes_on_to_the_same_weights(shapes: Path, tmp_path: Path) -> None:
     from regraft.training.loop import Training
 

@@ -133,6 +133,7 @@ def test_texts_of_any_length_go_there_and_back(
     same(model.predict(table), loaded.predict(table))
 
 
+@pytest.mark.slow
 def test_texts_go_to_pytorch_which_is_not_opened_here(
     texts: tuple[Model, Path], tmp_path: Path
 ) -> None:

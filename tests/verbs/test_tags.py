@@ -206,7 +206,7 @@ def test_what_has_no_use_for_tags_is_refused(table: Path) -> None:
         fit_and_report(table, positive="disc", loss="focal", strategy="probe", **QUICK)
     assert any("positive: has no use for tags" in one for one in error.value.mistakes)
     assert any("focal is for classes" in one for one in error.value.mistakes)
-    with pytest.raises(UsageError, match="its examples are for tags"):
+    with pytest.raises(UsageError, match="compare: is not there for tags"):
         regraft.compare(table, strategies=("probe",))
 
 
