@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from regraft.evaluation.calibration import conformal_sets
 from regraft.evaluation.operating import OperatingPoint
-from regraft.model.exported import Graph, Kind, ToldExport, wrong_classes
+from regraft.model.exported import Kind, ToldExport, wrong_classes
 from regraft.model.exported_features import OnOutputs
 from regraft.model.model import Answers, Model
 from regraft.model.packing import wrong_point
@@ -31,14 +31,7 @@ class ToldClasses(ToldExport):
 
 @dataclass(frozen=True, eq=False)
 class Exported(OnOutputs, Model):
-    """A model whose networks and head are one graph.
-
-    strange  novelty above which an example is called unlike the training data
-    """
-
-    graph: Graph | None = None
-    version: str = ""
-    strange: float = np.inf
+    """A model whose networks and head are one graph."""
 
     @property
     def width(self) -> int:

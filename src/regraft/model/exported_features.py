@@ -1,8 +1,9 @@
 """What exported models share whose graph gives numbers of an example in place of features."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,14 +13,25 @@ from regraft.backbones.store import Store, Verdict
 from regraft.errors import Unreadable
 from regraft.modalities import modality
 from regraft.model.encoded import Features
-from regraft.model.exported import OnGraph, opened_graph
+from regraft.model.exported import Graph, OnGraph, opened_graph
 from regraft.progress import Progress, Quiet
 
 
+@dataclass(frozen=True, eq=False)
 class OnOutputs(OnGraph):
-    """An exported model on `model.OnFeatures`: what it calls features are its graph's outputs."""
+    """An exported model on `model.OnFeatures`: what it calls features are its graph's outputs.
 
-    modality: str
+    strange  novelty above which an example is called unlike the training data
+    """
+
+    if TYPE_CHECKING:  # a field of the model that this stands beside
+
+        @property
+        def modality(self) -> str: ...
+
+    graph: Graph | None = None
+    version: str = ""
+    strange: float = np.inf
 
     @property
     def width(self) -> int:

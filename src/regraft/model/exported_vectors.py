@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regraft.model.exported import Graph, Kind, ToldExport, wrong_classes
+from regraft.model.exported import Kind, ToldExport, wrong_classes
 from regraft.model.exported_features import OnOutputs
 from regraft.model.vectors import VectorAnswers, VectorModel
 
@@ -28,14 +28,7 @@ class ToldVectors(ToldExport):
 
 @dataclass(frozen=True, eq=False)
 class ExportedVectors(OnOutputs, VectorModel):
-    """A model whose networks and head are one graph.
-
-    strange  novelty above which an example is called unlike the training data
-    """
-
-    graph: Graph | None = None
-    version: str = ""
-    strange: float = np.inf
+    """A model whose networks and head are one graph."""
 
     @property
     def width(self) -> int:

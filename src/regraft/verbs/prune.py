@@ -34,7 +34,7 @@ from regraft.verbs.before_after import before_and_after, kept
 from regraft.verbs.narrowing import Lost, Narrowed, Narrower
 from regraft.verbs.refitting import with_networks
 from regraft.verbs.tasks import carried_out
-from regraft.verbs.unseen import divided_for, examples_of
+from regraft.verbs.unseen import Division, divided_for, examples_of
 
 MAX_DROP = 1.0  # points of accuracy that may be lost, if nobody says otherwise
 TARGET = "macs=0.5"
@@ -141,18 +141,8 @@ def prune_classifier(
         points, narrower = _points(model, division.taught, targets, asked, kept_store, progress)
         chosen = _chosen(points, narrower.before, asked.max_drop)
         settings["store"] = kept_store
-        record = before_and_after(
-            model,
-            chosen.model,
-            division.unseen,
-            verb="prune",
-            told=f"{chosen.target} by {asked.importance}, {chosen.how}",
-            which=division.which,
-            max_drop=asked.max_drop,
-            resamples=asked.resamples,
-            seed=asked.seed,
-            **settings,
-        )
+        told = f"{chosen.target} by {asked.importance}, {chosen.how}"
+        record = _compared(model, chosen.model, division, told, asked, settings)
     finally:
         if store is None:
             kept_store.close()
@@ -179,22 +169,35 @@ def _sparse(
     settings: dict[str, Any] = {"store": store, "progress": progress}
     extractors = tuple(one.extractor for one in made)
     new = with_networks(model, extractors, division.taught, seed=asked.seed, **settings)
-    record = before_and_after(
+    words = f"the smallest {share:.0%} of the weights are zero, for study; {new.told}"
+    record = _compared(model, new.model, division, words, asked, settings)
+    told = {"sparsity": share, "zeros": [one.zeros for one in made]}
+    told["layers"] = {name: zeros for one in made for name, zeros in one.layers.items()}
+    done: Model = kept(replace(new.model, record={**new.model.record, "pruned": told}), record)
+    return done
+
+
+def _compared(
+    model: Model,
+    smaller: Model,
+    division: Division,
+    told: str,
+    asked: Asked,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """The table of both, on examples that taught neither."""
+    return before_and_after(
         model,
-        new.model,
+        smaller,
         division.unseen,
         verb="prune",
-        told=f"the smallest {share:.0%} of the weights are zero, for study; {new.told}",
+        told=told,
         which=division.which,
         max_drop=asked.max_drop,
         resamples=asked.resamples,
         seed=asked.seed,
         **settings,
     )
-    told = {"sparsity": share, "zeros": [one.zeros for one in made]}
-    told["layers"] = {name: zeros for one in made for name, zeros in one.layers.items()}
-    done: Model = kept(replace(new.model, record={**new.model.record, "pruned": told}), record)
-    return done
 
 
 def _refuse_sparse(model: Model, asked: Asked) -> None:
