@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from regraft.transfer import block_weights
 from regraft.transfer.block_weights import (
+    FALLS_ALONE,
     FREE_FROM,
     SUBSAMPLE,
     Sample,
@@ -183,7 +184,7 @@ def test_of_one_example_a_class_the_fall_is_the_usual_one() -> None:
     _, first = np.unique(sample.labels, return_index=True)
     alone = Sample(*(a[first] for a in (sample.features, sample.labels, sample.targets)), first)
     found = by_depth(plain(alone), alone).weights
-    np.testing.assert_allclose(found[1:] / found[:-1], 4)
+    np.testing.assert_allclose(found[1:] / found[:-1], 1 / FALLS_ALONE[0])
 
 
 def test_weights_that_win_only_where_they_were_found_are_dropped(

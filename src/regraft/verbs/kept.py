@@ -13,7 +13,7 @@ from regraft.backbones.store import Store
 from regraft.transfer.probe import Head, HeadFit, fit_head, fit_wide_head
 from regraft.transfer.targets import CLASSES, Target
 
-FORMAT = 3  # raised when the same input would give another head than before
+FORMAT = 4  # raised when the same input would give another head than before
 SPACE = f"heads {FORMAT} {__version__}"
 
 
