@@ -9,7 +9,7 @@ the learning part that are held back; the held-out part is read once, at the end
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,7 +17,7 @@ from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.extractor import Extractor, extractor
 from regraft.backbones.features import Pass, pass_over
 from regraft.backbones.reading import hash_files
-from regraft.backbones.store import Store, Verdict
+from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.data.learnable import check_learnable, measured_part
 from regraft.data.sources import load, task_of
@@ -32,6 +32,7 @@ from regraft.transfer.block_weights import subsample
 from regraft.transfer.inputs import candidates, first_input, networks
 from regraft.transfer.kernel import MOST
 from regraft.verbs.beside import at, beside, reasons, trainable
+from regraft.verbs.fewer import affordable
 from regraft.verbs.fitted import Fitted, kept_folder
 from regraft.verbs.forecast import Forecast, for_probes
 from regraft.verbs.ground import Ground
@@ -52,17 +53,22 @@ from regraft.verbs.rungs import (
     with_names,
 )
 from regraft.verbs.settings import refuse_wrong_settings
-from regraft.verbs.shown import illustrated
 from regraft.verbs.tasks import carried_out
 from regraft.verbs.teacher import Teacher
-from regraft.verbs.told import announced, how_trained, left_out, record, summary, tried
+from regraft.verbs.told import (
+    announced,
+    how_trained,
+    record,
+    summary,
+    tried,
+    whole_report,
+    with_suspects,
+)
 from regraft.verbs.ways import Way, way_for
 
 GLANCED_AT = 48  # files whose size tells which input to begin with
 COMPARED_ON = 512  # learning examples on which inputs are compared
 BETTER = 0.98  # of the error: what another input must reach to be taken
-PICTURES = 40  # of findings in the report
-NOT_SHOWN = ("examples", "learned", "judged_on", "name", "split", "head", "measured")  # in a report
 TO_OPEN = 15.0  # seconds that opening and measuring another network may take
 
 P = ParamSpec("P")
@@ -169,7 +175,7 @@ class _Run:
         self._read()
         routes = len({row.spec.reads for row in networks_to_try})
         first = self._first_extractor(networks_to_try[0], routes)
-        self.forecast.plan(self.forecast.seconds(first.row, first.spec))
+        self._afford(first)
         seen = self._pass(first)
         prepared = self._prepare(seen)
         kept = positions(self.dataset, prepared.dataset)
@@ -215,9 +221,7 @@ class _Run:
     def _read(self) -> None:
         """The files and their SHA-256."""
         self.files: list[str] = self.dataset.table["path"].to_list()
-        self.shas: list[str | Verdict] = self._timed(
-            "reading", hash_files, self.files, self.progress
-        )
+        self.shas = self._timed("reading", hash_files, self.files, self.progress)
 
     def _first_extractor(self, row: CatalogRow, routes: int) -> Extractor:
         step = max(1, len(self.files) // GLANCED_AT)
@@ -227,12 +231,24 @@ class _Run:
         self.view_sets = self.kind.view_sets(facts)
         choice = first_input(row, self.recipe, self.sizes)
         one = self._open(row, choice.spec)
-        budget = for_probes(self.recipe.budget)
-        self.forecast = Forecast(len(self.files), budget, facts=facts, routes=routes)
+        self.forecast = Forecast(
+            len(self.files), for_probes(self.recipe.budget), 0, 0, facts, routes
+        )
         self.forecast.learn(one)
         choice = self.forecast.first(choice, row, self.recipe)
         self.chosen |= choice.reasons
         return one if choice.spec == one.spec else at(one, choice.spec)
+
+    def _afford(self, one: Extractor) -> None:
+        """Plan the first pass; examples for which there is no time are left out."""
+        about = (one.row, one.spec)
+        wanted, most = self.forecast.seconds(*about), self.forecast.most(*about)
+        if most < len(self.files):
+            self.dataset, place = affordable(self.dataset, most, wanted, self.recipe.seed)
+            self.chosen["examples"] = self.dataset.findings[-1].reason
+            self.files, self.shas = ([c[i] for i in place] for c in (self.files, self.shas))
+            self.forecast.files = len(place)
+        self.forecast.plan(self.forecast.seconds(*about))
 
     def _open(self, row: CatalogRow, spec: InputSpec) -> Extractor:
         made = self._timed("opening the network", extractor, row, spec, self.recipe.engine)
@@ -245,16 +261,8 @@ class _Run:
         place = range(len(self.files)) if some is None else some
         files = [self.files[i] for i in place]
         shas = [self.shas[i] for i in place]
-        return self._timed(
-            "features",
-            pass_over,
-            files,
-            self.kind,
-            self.store,
-            one,
-            self.progress,
-            shas,
-        )
+        about = (files, self.kind, self.store, one, self.progress, shas)
+        return self._timed("features", pass_over, *about)
 
     def _prepare(self, seen: Pass) -> Prepared:
         prepared = self._timed("inspecting", prepare, self.dataset, seen, self.recipe)
@@ -353,19 +361,12 @@ class _Run:
         probe: Rung,
         best: Rung,
     ) -> Fitted:
-        data = self._with_suspects(prepared.dataset, probe)
+        data = with_suspects(prepared.dataset, probe.judged, self.way)
         model = self._timed("calibrating", self.way.modelled, best, data, learning, self.recipe)
         model.record.update(record(self.recipe, self.chosen, data, learning, best))
         model.record.update({"training": self.training} if self.training else {})
         report = self._timed("measuring", self._measure, model, data, plain, rungs, best)
         return Fitted(model, data, report)
-
-    def _with_suspects(self, data: Dataset, probe: Rung) -> Dataset:
-        """With findings on labels that leave-one-out doubts: it costs nothing more."""
-        judged = probe.judged
-        names = [data.table["id"][int(i)] for i in judged.place]
-        doubted = self.way.suspects(judged.scores, judged.labels, names, data.classes)
-        return replace(data, findings=(*data.findings, *doubted))
 
     def _measure(
         self, model: Model, data: Dataset, learning: Learning, rungs: list[Rung], best: Rung
@@ -383,10 +384,7 @@ class _Run:
         about = (learning, place, data, self.recipe, self.store)
         told["tried"] = tried(self.way, rungs, best, model, *about)
         told["timings"] = {stage: round(spent, 3) for stage, spent in self.timings.items()}
-        own = {k: v for k, v in told.items() if k not in NOT_SHOWN}
-        split = {"split": {**measured["split"], **told["split"]}}
-        findings = {"findings": [*illustrated(data, data.findings, PICTURES)]}
-        return Report(measured | own | split | findings | {"left_out": left_out(data)})
+        return whole_report(measured, told, data)
 
     def _timed(self, stage: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         before = time.perf_counter()

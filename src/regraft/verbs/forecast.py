@@ -21,7 +21,8 @@ DOUBLE = 0.5  # of the speed: what is left of it in double precision
 BESIDE = 0.7  # of the engine's rate: what is left of it with decoding beside
 SMALLER = (1.0, 0.72, 0.57, 0.43)  # sizes to begin with, as shares of the network's own
 FIRST = 0.9  # of the time for probes that the first pass may take, less what is always there:
-ALWAYS = 16.0  # seconds for starting, opening a network, the head, metrics and the report
+ALWAYS = 19.0  # seconds for starting, opening a network, the head, metrics and the report
+TOLERATED = 1.05  # of the time for the first pass: what is left out for less is a pity
 PROBES_FIRST = 150.0  # seconds of any budget that probes may take
 SECONDS = 5.0  # that it may take in any case
 
@@ -73,19 +74,23 @@ class Forecast:
 
         more  seconds that it takes besides
         """
-        wanted = more + self.seconds(row, spec)
-        if self.planned + wanted > self.budget:
-            return False
-        self.plan(wanted)
-        return True
+        return self._planned(more + self.seconds(row, spec))
 
     def affords_head(self, examples: int, columns: int) -> bool:
         """Whether there is time for a closed-form head; then it is planned."""
-        wanted = _head_operations(examples, columns) / (DOUBLE * self.speed)
-        if self.planned + wanted > self.budget:
-            return False
-        self.plan(wanted)
-        return True
+        return self._planned(_head_operations(examples, columns) / (DOUBLE * self.speed))
+
+    def _planned(self, wanted: float) -> bool:
+        """Whether there is time for something more; then it is planned."""
+        fits = self.planned + wanted <= self.budget - ALWAYS
+        if fits:
+            self.plan(wanted)
+        return fits
+
+    def most(self, row: CatalogRow, spec: InputSpec) -> int:
+        """Examples for whose features there is time in the first pass."""
+        share = self._allowed / max(self.seconds(row, spec), 1e-9)
+        return self.files if share * TOLERATED >= 1 else int(share * self.files)
 
     def first(self, choice: Choice, row: CatalogRow, recipe: Recipe) -> Choice:
         """The input to begin with, or the largest smaller one for which there is time."""
@@ -103,7 +108,12 @@ class Forecast:
         return replace(choice, spec=choice.spec.at(size), reasons=choice.reasons | {"size": why})
 
     def _fits(self, row: CatalogRow, spec: InputSpec) -> bool:
-        return self.seconds(row, spec) <= max(SECONDS, (FIRST * self.budget - ALWAYS) / self.routes)
+        return self.seconds(row, spec) <= self._allowed
+
+    @property
+    def _allowed(self) -> float:
+        """Seconds that the first pass may take."""
+        return max(SECONDS, (FIRST * self.budget - ALWAYS) / self.routes)
 
 
 def _head_operations(n: int, d: int) -> float:

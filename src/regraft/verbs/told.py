@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from regraft.backbones.extractor import Extractor
 from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
 from regraft.evaluation.operating import HELD_BACK, LEFT_OUT, positive_class
+from regraft.evaluation.report import Report
 from regraft.modalities import modality
 from regraft.progress import Progress
 from regraft.recipe import Recipe
@@ -19,13 +21,16 @@ from regraft.transfer.baselines import BASELINES, Baseline
 from regraft.transfer.targets import TARGETS, Target
 from regraft.verbs.kept import kept_head
 from regraft.verbs.measuring import counts, notice_of, short, sizes
-from regraft.verbs.rungs import Learning, Numbers, Rung
+from regraft.verbs.rungs import Judged, Learning, Numbers, Rung
+from regraft.verbs.shown import illustrated
 from regraft.verbs.ways import Way
 
 # How a rung was judged → the key of the record that tells the outcome.
 JUDGED = {LEFT_OUT: "leave_one_out", HELD_BACK: "held_back"}
 OWN_SCORE = {LEFT_OUT: "loo", HELD_BACK: "held_back"}
 
+PICTURES = 40  # of findings in the report
+NOT_SHOWN = ("examples", "learned", "judged_on", "name", "split", "head", "measured")  # in a report
 LISTED = 50_000  # examples whose names a bundle holds; more would make it unwieldy
 
 
@@ -282,3 +287,18 @@ def left_out(data: Dataset) -> list[dict[str, str]]:
         if finding.kind == "unreadable"
         for name in finding.files
     ]
+
+
+def with_suspects(data: Dataset, judged: Judged, way: Way) -> Dataset:
+    """With findings on labels that leave-one-out doubts: it costs nothing more."""
+    names = [data.table["id"][int(i)] for i in judged.place]
+    doubted = way.suspects(judged.scores, judged.labels, names, data.classes)
+    return replace(data, findings=(*data.findings, *doubted))
+
+
+def whole_report(measured: Mapping[str, Any], told: Mapping[str, Any], data: Dataset) -> Report:
+    """What was measured, and of the model's record what a reader of the report asks for."""
+    own = {k: v for k, v in told.items() if k not in NOT_SHOWN}
+    split = {"split": {**measured["split"], **told["split"]}}
+    findings = {"findings": [*illustrated(data, data.findings, PICTURES)]}
+    return Report({**measured, **own, **split, **findings, "left_out": left_out(data)})
