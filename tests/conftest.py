@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")  # children test this checkout too
 
-hypothesis.settings.register_profile("default", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# More examples of each property: make test ARGS='--hypothesis-profile thorough'
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300)
+hypothesis.settings.register_profile("default", deadline=None, max_examples=40)
+hypothesis.settings.register_profile(
+    "ci", hypothesis.settings.get_profile("default"), derandomize=True, print_blob=True
+)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
