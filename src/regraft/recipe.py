@@ -40,6 +40,7 @@ TRAINING_NUMBERS = {
     "clip": (0, 1e9),
     "warmup": (0, 1),
     "frozen": (0, 1),
+    "reinit": (0, 1),
     "wish": (0, 1),
 }
 WHOLE_NUMBERS = {
@@ -74,8 +75,8 @@ class Recipe:
     strategy     how to train beyond the probe, by name, one after the other; empty: chosen
     epochs, steps  how long to train, one of them; None: as long as the budget allows
     batch, rate, optimiser, schedule, loss, augment, attack, sampling, weights, norm, weight_decay,
-    average, precision, clip, warmup, frozen  of training, see `training.plan.Plan`; None: the
-                 strategy's own; the rate may be ``find``: the one that a sweep suggests
+    average, precision, clip, warmup, frozen, reinit  of training, see `training.plan.Plan`; None:
+                 the strategy's own; the rate may be ``find``: the one that a sweep suggests
     wish         how much robust accuracy counts where a strategy is for robustness, clean accuracy
                  the rest; None: 0.5, both alike
     micro_batch  examples in memory at once, whose gradients add up to the batch; None: the batch
@@ -139,6 +140,7 @@ class Recipe:
     clip: float | None = None
     warmup: float | None = None
     frozen: float | None = None
+    reinit: float | None = None
     wish: float | None = None
     micro_batch: int | None = None
     workers: int | None = None

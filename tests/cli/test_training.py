@@ -88,6 +88,7 @@ def test_a_value_of_each_option_reaches_the_recipe(shell: Any, monkeypatch: Any)
         "rate": 0.25, "batch": 7, "optimiser": "sgd", "schedule": "step", "loss": "focal",
         "augment": "flip", "sampling": "balanced", "weights": "inverse", "norm": "free",
         "weight_decay": 0.0, "average": 0.5, "clip": 0.0, "warmup": 0.2, "frozen": 0.4,
+        "reinit": 0.2,
         "patience": 0, "micro_batch": 2, "workers": 0, "precision": "bfloat16", "epochs": 2.5,
         "attack": "n-fgsm:eps=4", "wish": 0.25, "detector": "fcos", "tiles": 2,
         "start": "whole.safetensors",
@@ -114,6 +115,7 @@ WRONG = {
     "--clip": "-1",
     "--warmup": "2",
     "--frozen": "-1",
+    "--reinit": "2",
     "--patience": "-1",
     "--micro-batch": "0",
     "--workers": "-1",
@@ -155,6 +157,12 @@ def test_wrong_values_are_told_together(
         (["--steps", "2", "--epochs", "1"], "steps, epochs: give one of them"),
         (["--strategy", "probe", "--rate", "0.1"], "rate: has no use where nothing is trained"),
         (["--strategy", "lora", "--backbone", "efficientnet-lite0"], "lora"),
+        (["--reinit", "0.2"], "reinit: name the strategy whose layers begin anew"),
+        (["--strategy", "scratch", "--reinit", "0.2"], "reinit: all weights of scratch are random"),
+        (
+            ["--strategy", "lp-ft", "--reinit", "0.8"],
+            "reinit: in lp-ft 0.3 of the depth stands still, so that at most 0.7 can begin anew",
+        ),
     ],
 )
 def test_what_cannot_be_obeyed_is_refused(

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from regraft.backbones.network import load_network
-from regraft.training.grafted import Grafted
+from regraft.errors import UsageError
+from regraft.training.grafted import Grafted, body_depths
 from regraft.training.plan import Plan
 from regraft.training.schedules import SCHEDULES
 from regraft.training.start import begun, parts_that_learn, settings_of
@@ -50,6 +51,39 @@ def test_scratch_knows_nothing_and_the_others_all(small: Setting) -> None:
         body = start_of(name, small).body()
         kernel = body["layer1.0.conv1.weight"]
         assert torch.equal(kernel, pretrained["layer1.0.conv1.weight"]) is known
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_the_deepest_layers_begin_anew_and_the_head_forgets_what_they_gave(
+    kind: str, tiny: Tiny
+) -> None:
+    small = tiny(kind)
+    begin = (strategy("lp-ft"), small.row, small.spec, small.head, small.temperature, 0)
+    usual, anew = begun(*begin), begun(*begin, reinit=0.4)
+    depths = body_depths(usual, small.row)
+    own, other = dict(usual.named_parameters()), dict(anew.named_parameters())
+    moved = [any(not torch.equal(own[n], other[n]) for n in group) for group in depths]
+    taken = round(0.4 * len(depths))
+    assert moved == [False] * (len(depths) - taken) + [True] * taken
+    begins, forgotten = 0, []
+    for width in small.head.scaling.widths:
+        here = slice(begins, begins + width)
+        forgotten.append(not anew.linear.weight[:, here].any())
+        assert forgotten[-1] or torch.equal(
+            anew.linear.weight[:, here], usual.linear.weight[:, here]
+        )
+        begins += width
+    assert forgotten == sorted(forgotten)  # shallow ones are kept, deep ones forgotten
+    assert {True, False} == set(forgotten)
+    same = begun(*begin, reinit=0.4)
+    assert torch.equal(weights(anew), weights(same))
+
+
+@pytest.mark.parametrize("name", ["scratch", "tune-norm"])
+def test_random_layers_are_refused_where_they_mean_nothing(name: str, small: Setting) -> None:
+    begin = (small.row, small.spec, small.head, small.temperature)
+    with pytest.raises(UsageError, match="reinit: "):
+        begun(strategy(name), *begin, 0, reinit=0.2)
 
 
 def test_a_fresh_head_sees_the_last_feature_alone(small: Setting) -> None:

@@ -90,6 +90,10 @@ OPTIONS: dict[str, Any] = {
     "frozen": Annotated[
         float | None, _option("Share of the depth, from the input, that stands still.", "SHARE")
     ],
+    "reinit": Annotated[
+        float | None,
+        _option("Share of the depth, from the head, that begins with random weights.", "SHARE"),
+    ],
     "wish": Annotated[
         float | None,
         _option("How much robust accuracy counts beside clean accuracy, where wanted.", "SHARE"),

@@ -108,7 +108,12 @@ def body_depths(model: Tunable, row: CatalogRow) -> list[list[str]]:
 
     Names are those in `Tunable.named_parameters`.
     """
-    names = [name for name, _ in model.network.module.named_parameters()]
+    return [[f"network.module.{n}" for n in group] for group in depths_of(model.network, row)]
+
+
+def depths_of(network: FrozenNetwork, row: CatalogRow) -> list[list[str]]:
+    """The same under the names of the network's library."""
+    names = [name for name, _ in network.module.named_parameters()]
     family = families()[row.family]
     groups = [[n for n in group if not family.is_head(n)] for group in family.depth_groups(names)]
-    return [[f"network.module.{n}" for n in group] for group in groups if group]
+    return [group for group in groups if group]

@@ -18,7 +18,7 @@ PRECISIONS = ("float32", "bfloat16")
 # The largest value of what is a number from 0 on.
 MOST: Mapping[str, float] = MappingProxyType(
     {
-        **dict.fromkeys(("warmup", "average", "shallow", "frozen"), 1.0),
+        **dict.fromkeys(("warmup", "average", "shallow", "frozen", "reinit"), 1.0),
         **{"head": 1e6, "rate": 100.0, "weight_decay": 100.0, "clip": sys.float_info.max},
     }
 )
@@ -37,6 +37,7 @@ class Plan:
                   steps; 1: one rate for all
     head          rate of the head, in those of the deepest layers
     frozen        share of the depth, from the shallow end, that stands still
+    reinit        share of the depth, from the deep end, that begins with random weights
     optimiser, schedule, loss, augment, attack  by name, with parameters in their text form
     warmup        share of the steps in which the rate rises
     weight_decay  of matrices and kernels
@@ -58,6 +59,7 @@ class Plan:
     shallow: float = 0.02
     head: float = 1.0
     frozen: float = 0.0
+    reinit: float = 0.0
     optimiser: str = "adamw"
     schedule: str = "cosine"
     loss: str = "cross-entropy:smoothing=0.1"

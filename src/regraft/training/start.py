@@ -17,8 +17,9 @@ from regraft.modalities.spec import InputSpec
 from regraft.training.adapters import add_adapters
 from regraft.training.grafted import Grafted
 from regraft.training.plan import Plan
+from regraft.training.reinitialised import take_deepest
 from regraft.training.schedules import SCHEDULES
-from regraft.training.strategies import LEARNS, Groups, Strategy, refusal
+from regraft.training.strategies import LEARNS, Groups, Strategy, refusal, refuses_reinit
 from regraft.training.terms import Part
 from regraft.transfer.probe import Head
 from regraft.transfer.scaling import BlockScaling
@@ -27,21 +28,32 @@ THAWED_BY = 0.5  # share of the steps after which every group of depth learns
 
 
 def begun(
-    wanted: Strategy, row: CatalogRow, spec: InputSpec, head: Head, temperature: float, seed: int
+    wanted: Strategy,
+    row: CatalogRow,
+    spec: InputSpec,
+    head: Head,
+    temperature: float,
+    seed: int,
+    reinit: float = 0.0,
 ) -> Grafted:
     """The model before the first step.
 
     head, temperature  of the probe on this very input; a strategy with a fresh head takes only the
                        widths of its blocks and the number of its classes
+    reinit             share of the depth, from the deep end, that begins with random weights; the
+                       head then forgets the blocks whose features are others
 
-    Raises UsageError where the network's family does not offer what the strategy needs.
+    Raises UsageError where the network's family does not offer what the strategy needs, or the
+    strategy has no use for random weights.
     """
-    if reason := refusal(wanted, row):
+    if reason := refusal(wanted, row) or (reinit and refuses_reinit(wanted)):
         raise UsageError(reason)
     head = head.even()  # a step is as long for each block
     classes = head.coefficients.shape[1]
     with torch.random.fork_rng(devices=[]):  # libraries draw fresh weights even to replace them
         network = NETWORKS[wanted.weights](row, spec, seed)
+        if reinit:
+            head = head.without(take_deepest(network, _random(row, spec, seed), row, reinit))
         model = HEADS[wanted.head](network, head, temperature, classes, seed)
     ADDITIONS[wanted.learns](model, row, seed)
     return model

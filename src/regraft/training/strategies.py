@@ -259,6 +259,15 @@ def refusal(wanted: Strategy, row: CatalogRow) -> str | None:
     return f"{wanted.name}: networks of the family {row.family} do not offer {wanted.needs!r}"
 
 
+def refuses_reinit(wanted: Strategy) -> str | None:
+    """Why no layers of a strategy can begin with random weights; None where they can."""
+    if wanted.weights == "random":
+        return f"reinit: all weights of {wanted.name} are random"
+    if wanted.learns != "all":
+        return f"reinit: in {wanted.name} random layers would never learn; choose another strategy"
+    return None
+
+
 # --- what may move -------------------------------------------------------------------------------
 
 

@@ -159,7 +159,7 @@ def ready(
     engine  for the shallow half, where it is run beforehand
     """
     _refuse_attack(wanted, spec, plan)
-    model = begun(wanted, row, spec, head, temperature, plan.seed)
+    model = begun(wanted, row, spec, head, temperature, plan.seed, plan.reinit)
     parsed = kind.augmentations(plan.augment)
     read = reader(spec).open(row, spec)
     examples = Augmented(lesson.files, lesson.shas, kind, spec, parsed, plan.seed, read)

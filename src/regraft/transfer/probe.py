@@ -70,6 +70,14 @@ class Head:
         kernels = tuple(part.times(factor) for part in self.kernels)
         return replace(self, coefficients=coefficients, kernels=kernels)
 
+    def without(self, blocks: Iterable[int]) -> "Head":
+        """The head that takes no notice of some blocks."""
+        ends = np.cumsum(self.scaling.widths)
+        coefficients = self.coefficients.copy()
+        for i in blocks:
+            coefficients[ends[i] - self.scaling.widths[i] : ends[i]] = 0
+        return replace(self, coefficients=coefficients)
+
     def even(self) -> "Head":
         """The same scores from normalised features in which all blocks count the same.
 

@@ -8,13 +8,23 @@ from regraft.errors import UsageError
 from regraft.evaluation.operating import goal, positive_class
 from regraft.modalities.base import Modality
 from regraft.recipe import Recipe
-from regraft.training.strategies import refusal, strategies, strategy
+from regraft.training.strategies import refusal, refuses_reinit, strategies, strategy
 from regraft.transfer.targets import CLASSES, Target
 
 # Fields that a plan takes over.
 PLANNED = (
     *("rate", "optimiser", "schedule", "loss", "augment", "attack", "sampling"),
-    *("weights", "norm", "weight_decay", "average", "precision", "clip", "warmup", "frozen"),
+    *(
+        "weights",
+        "norm",
+        "weight_decay",
+        "average",
+        "precision",
+        "clip",
+        "warmup",
+        "frozen",
+        "reinit",
+    ),
 )
 
 
@@ -51,6 +61,8 @@ def _checks(
 ) -> Iterator[Callable[[], object]]:
     """What reads each setting that was set; nothing heavy is imported for those that were not."""
     yield from (partial(_offered, name, rows) for name in recipe.strategy)
+    if recipe.reinit:
+        yield partial(_begins_anew, recipe, rows)
     if recipe.augment is not None:
         yield partial(kind.augmentations, recipe.augment)
     if own := {name: getattr(recipe, name) for name in (*PLANNED, "log") if getattr(recipe, name)}:
@@ -90,6 +102,27 @@ def _offered(name: str, rows: Sequence[CatalogRow]) -> None:
     reasons = [refusal(strategy(name), row) for row in rows]
     if reasons and all(reasons):
         raise UsageError(f"strategy: {reasons[0]}")
+
+
+def _begins_anew(recipe: Recipe, rows: Sequence[CatalogRow]) -> None:
+    """Raise UsageError where layers are to begin anew that cannot: of no strategy that is named, of
+    one without use for it, or layers that stand still.
+    """
+    if not recipe.strategy:
+        raise UsageError("reinit: name the strategy whose layers begin anew, such as lp-ft")
+    known = (strategy(name) for name in recipe.strategy if name in strategies())
+    mistakes = []
+    for one in (one.of(rows[0].spec.reads) for one in known if one.trains):
+        still = recipe.frozen if recipe.frozen is not None else one.settings.get("frozen", 0.0)
+        if reason := refuses_reinit(one):
+            mistakes.append(reason)
+        elif still + (recipe.reinit or 0.0) > 1:
+            mistakes.append(
+                f"reinit: in {one.name} {still:g} of the depth stands still, so that at most "
+                f"{1 - still:g} can begin anew; set frozen, or less"
+            )
+    if mistakes:
+        raise UsageError(*mistakes)
 
 
 def asked(recipe: Recipe) -> list[str]:

@@ -15,7 +15,7 @@ from regraft.tasks.detection.heads.rows import head_row
 # Fields of a recipe that have no use for boxes.
 UNUSED = (
     *("label", "path_column", "text", "group", "split", "views", "engine"),
-    *("weights", "coverage"),
+    *("weights", "coverage", "reinit"),
 )
 
 

@@ -15,6 +15,7 @@ from regraft.training.strategies import refusal, strategy
 UNUSED = (
     *("label", "views", "engine", "repair", "loss", "attack", "sampling", "weights", "norm"),
     *("coverage", "wish", "window", "at", "positive", "patients", "detector", "start", "tiles"),
+    "reinit",
 )
 PROBE, AS_IT_IS = "probe", "zero-shot"
 STRATEGIES = (AS_IT_IS, PROBE, "tune-norm", "lp-ft", "lora", "full")
