@@ -12,6 +12,7 @@ import numpy.typing as npt
 from regraft.data.alike import alike
 from regraft.data.duplicates import THUMB_SIDE, Duplicates, find_duplicates
 from regraft.data.findings import Finding
+from regraft.data.languages import languages
 from regraft.modalities.facts import Facts
 from regraft.modalities.samples import MOST_MINUTES, MOST_SECONDS
 from regraft.modalities.sketch import Sketch
@@ -220,6 +221,7 @@ class ExampleKind(NamedTuple):
     modes   what is said of those that are otherwise than most: two modes are filled in
     copies  finds those that are copies of one another
     ways    how one of two copies was made from the other, as far as can be told
+    read    (ids, files) → findings that only their content tells
     """
 
     oddities: Sequence[_Oddity]
@@ -227,6 +229,7 @@ class ExampleKind(NamedTuple):
     modes: str
     copies: Callable[[Sequence[Facts], Sequence[str]], Duplicates]
     ways: Callable[[Facts, Facts, bool], Iterator[str]]
+    read: Callable[[Sequence[str], Sequence[str]], Iterable[Finding]] = lambda ids, files: ()
 
     def counted(self, n: int) -> str:
         return f"1 {self.noun}" if n == 1 else f"{n} {self.noun}s"
@@ -243,7 +246,8 @@ KINDS_OF: Mapping[str, ExampleKind] = {
         SOUND_ODDITIES, "recording", f"{STORED}16 kHz mono", _alike_pictures, _ways_of_sounds
     ),
     "text": ExampleKind(
-        TEXT_ODDITIES, "text", "in {} letters where most are in {} ones", alike, _ways_of_texts
+        *(TEXT_ODDITIES, "text", "in {} letters where most are in {} ones", alike),
+        *(_ways_of_texts, languages),
     ),
 }
 

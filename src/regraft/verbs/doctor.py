@@ -27,6 +27,8 @@ from regraft.backbones.store import Store
 from regraft.data.dataset import PARTS, Dataset
 from regraft.data.findings import Finding
 from regraft.data.inspection import FEW, Groups, inspect
+from regraft.data.kinds import kind_of
+from regraft.data.languages import OTHER_LANGUAGE
 from regraft.data.sources import load, task_of
 from regraft.errors import DataError, UsageError
 from regraft.modalities import modality as kind_of_data
@@ -231,10 +233,11 @@ def doctor_of_classes(
         seen = passes[0]
         found = inspect(without_old(dataset), seen.shas, seen.looks)
         labels = [*_label_errors(found.dataset, found.together, passes, seed, opened)]
+        read = told_by_content(found.dataset)
     finally:
         if store is None:
             opened.close()
-    more = tuple(labels) if look_for_label_errors else ()
+    more = (*read, *(labels if look_for_label_errors else ()))
     clean = replace(found.dataset, findings=found.dataset.findings + more)
     return Diagnosis(clean, clean.findings, found.together, len(dataset), _counts(clean))
 
@@ -258,16 +261,21 @@ def _extractor(row: CatalogRow, size: int | None, engine: str | None) -> Extract
     return extractor(row, replace(row.spec.at(size), crop_fraction=1.0), engine)
 
 
+def told_by_content(dataset: Dataset) -> tuple[Finding, ...]:
+    """What only the content of readable examples tells."""
+    ids, files = (dataset.table[column].to_list() for column in ("id", "path"))
+    return tuple(kind_of(dataset.modality).read(ids, files))
+
+
 def _counts(dataset: Dataset) -> dict[str, int]:
     counts = Counter(dataset.table["label"].drop_nulls())
     return {name: counts[name] for name in dataset.classes}
 
 
 def without_old(dataset: Dataset) -> Dataset:
-    """Without what an earlier doctor said of the labels."""
-    return replace(
-        dataset, findings=tuple(f for f in dataset.findings if f.kind not in (SUSPECT, UNCHECKED))
-    )
+    """Without what an earlier doctor said of labels and contents."""
+    old = (SUSPECT, UNCHECKED, OTHER_LANGUAGE)
+    return replace(dataset, findings=tuple(f for f in dataset.findings if f.kind not in old))
 
 
 # Labels ------------------------------------------------------------------------------------------
@@ -334,6 +342,7 @@ LEAVERS: Mapping[str, Callable[[list[str], Ranks], list[str]]] = {
     SUSPECT: _all,
     "odd-size": _all,
     "odd-mode": _all,
+    OTHER_LANGUAGE: _all,
     "animated": _all,
     "silent": _all,
     "tiny-class": _all,

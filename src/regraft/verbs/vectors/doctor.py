@@ -19,7 +19,7 @@ from regraft.modalities import modality as kind_of_data
 from regraft.modalities.facts import Facts
 from regraft.progress import Progress
 from regraft.transfer.targets import TARGETS
-from regraft.verbs.doctor import Diagnosis, extractors, without_old
+from regraft.verbs.doctor import Diagnosis, extractors, told_by_content, without_old
 from regraft.verbs.kept import kept_head
 from regraft.verbs.prepare import Prepared
 from regraft.verbs.rungs import features_of
@@ -89,7 +89,7 @@ def doctor_of_vectors(
         seen = pass_over(files, kind, opened, one, progress)
         found = inspect(without_old(dataset), seen.shas, seen.looks)
         prepared = Prepared(found.dataset, found.together)
-        odd = [*_of_numbers(found.dataset)]
+        odd = [*told_by_content(found.dataset), *_of_numbers(found.dataset)]
         odd += [*_doubts(prepared, seen, seed, opened)] if checks else []
     finally:
         if store is None:
