@@ -64,6 +64,32 @@ def test_predict_in_every_form(shell: Any, shapes: Path, fitted_boxes: Any, tmp_
     assert lost.exit_code == 1
 
 
+def test_moments_of_a_video_are_drawn(
+    shell: Any, shapes: Path, fitted_boxes: Any, tmp_path: Path
+) -> None:
+    import av
+    from PIL import Image
+
+    model, clip = fitted_boxes[0] / "model.regraft", tmp_path / "clip.mkv"
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("ffv1", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "bgr0"
+        for name in sorted((shapes / "images").glob("*.png"))[:4]:
+            picture = Image.open(name).convert("RGB")
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    drawn, target = tmp_path / "drawn", tmp_path / "found.json"
+    words = ("--every", 0.5, "--least", 0.01, "--draw", drawn, "--output", target)
+    done = shell.invoke("predict", model, clip, *words)
+    assert done.exit_code == 0, done.stderr
+    assert {path.name for path in drawn.iterdir()} == {
+        f"clip-{t}s.jpg" for t in ("0", "0.5", "1", "1.5")
+    }
+    images = json.loads(target.read_text())["images"]
+    assert [one["file_name"] for one in images] == [f"{clip}#t={t}" for t in (0, 0.5, 1, 1.5)]
+    assert {(one["width"], one["height"]) for one in images} == {(128, 96)}
+
+
 def test_what_is_not_for_boxes_is_refused(shell: Any, shapes: Path, fitted_boxes: Any) -> None:
     model = fitted_boxes[0] / "model.regraft"
     done = shell.invoke("predict", model, shapes / "images", "--top", "3", "--json")

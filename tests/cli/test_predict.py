@@ -204,3 +204,55 @@ def test_an_error_names_some_files_and_counts_the_rest() -> None:
     assert messages[1] == "0: broken"
     assert messages[-1] == "and 30 more files"
     assert (tally.answered, tally.kept) == (0, [])
+
+
+@pytest.fixture(scope="module")
+def clip(pictures: list[str], photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four pictures of each of two classes, ten of each a second: blau, then grün."""
+    import av
+    from PIL import Image
+
+    path = tmp_path_factory.mktemp("films") / "clip.mkv"
+    shown = [pictures[0], str(photos / "grün" / "Bild 1 ä.png")]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        sizes = [Image.open(name).size for name in shown]
+        stream.width, stream.height, stream.pix_fmt = *sizes[0], "bgr0"
+        for name in (shown[0], shown[1]):
+            picture = Image.open(name).convert("RGB").resize(sizes[0])
+            for _ in range(20):
+                container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_video_is_looked_at_every_so_many_seconds(
+    bundle: Path, clip: Path, photos: Path, pictures: list[str], shell: Any
+) -> None:
+    green = photos / "grün" / "Bild 1 ä.png"
+    found = answers(shell, bundle, clip, pictures[0], green, "--every", 0.5)
+    assert [one["file"] for one in found] == [
+        *(f"{clip}#t={t}" for t in ("0", "0.5", "1", "1.5", "2", "2.5", "3", "3.5")),
+        pictures[0],
+        str(green),
+    ]
+    for i, one in enumerate(found[:8]):  # the very same pixels
+        assert one["probability"] == found[8 + i // 4]["probability"]
+    assert len(answers(shell, bundle, clip)) == 4
+    (moment,) = answers(shell, bundle, f"{clip}#t=3")
+    assert moment == found[6]
+
+
+def test_a_time_between_moments_has_no_use_without_a_video(
+    bundle: Path, pictures: list[str], shell: Any
+) -> None:
+    done = shell.invoke("predict", bundle, pictures[0], "--every", 2, "--json")
+    assert done.exit_code == 2
+    assert shell.error(done)["messages"] == ["every: is for videos; none is named"]
+
+
+def test_what_is_no_video_has_its_reason(bundle: Path, tmp_path: Path, shell: Any) -> None:
+    path = tmp_path / "torn.mp4"
+    path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(200))
+    (lost,) = answers(shell, bundle, path, code=1)
+    assert "no video that can be read" in lost["error"]

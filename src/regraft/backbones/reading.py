@@ -17,6 +17,7 @@ from regraft.data.inline import inline_bytes
 from regraft.errors import Unreadable
 from regraft.modalities.base import MOST_BYTES
 from regraft.modalities.series import pieces
+from regraft.modalities.video import frame_bytes, moment_of
 from regraft.progress import Progress, Quiet
 
 PIECE = 2**20  # bytes
@@ -121,6 +122,9 @@ def _read(path: Path, take: Callable[[bytes], object]) -> Verdict | None:
         take(inline)
         return None
     try:
+        if (moment := moment_of(path)) is not None and not os.path.exists(path):
+            take(frame_bytes(*moment))
+            return None
         seen = os.stat(path)
         if stat.S_ISDIR(seen.st_mode):
             for piece in pieces(path, MOST_BYTES):

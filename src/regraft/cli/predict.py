@@ -33,6 +33,15 @@ Draw = Annotated[
     typer.Option(metavar="FOLDER", help="Of a detector: write pictures with boxes there."),
 ]
 
+Every = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        metavar="SECONDS",
+        help="Of videos: the time between the moments that are looked at; 1 by default.",
+    ),
+]
+
 STDIN = "-"
 AT_ONCE = 256  # answers that are printed together
 SHOWN = 20  # files that an error names; the rest as a count
@@ -81,6 +90,7 @@ def predict(
     least: Least = None,
     tiles: Tiles = None,
     draw: Draw = None,
+    every: Every = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, not with a newline.")
     ] = False,
@@ -98,7 +108,7 @@ def predict(
     if mistakes := list(unfit(kind, top, written, draw)):
         raise UsageError(*mistakes)
     tally = _Tally(keep=voice.json)
-    answers = tally.watch(_in_order(source, _named(names, null)))
+    answers = tally.watch(_in_order(source, _named(names, null), every))
     _write(voice, _drawn(answers, draw, source.classes), written, output, top, kind)
     reply = {"predictions": tally.kept, "model": source.told}
     if tally.answered:
@@ -189,18 +199,20 @@ def _on_stdin(null: bool) -> list[str]:
     return [path for path in paths if path]
 
 
-def _in_order(source: _Source, names: Iterable[str]) -> Iterator[Any]:
+def _in_order(source: _Source, names: Iterable[str], every: float | None) -> Iterator[Any]:
     """An answer for every file, those that do not exist included, in the order of the names."""
-    from regraft.model.predict import files
+    from regraft.model.predict import files, refuse_unwatched
 
     lost, missing = KINDS[source.task].lost, dict[int, Any]()
     there: list[str] = []
     for name in names:
         try:
-            there += files(name, source.modality)
+            there += files(name, source.modality, every)
         except DataError as error:
             reason = str(error).removeprefix(f"{name}: ")
             missing[len(there) + len(missing)] = lost(name, reason)
+    if every is not None:
+        refuse_unwatched(there)
     found = iter(source.answer(there) if there else ())
     for place in range(len(there) + len(missing)):
         yield missing[place] if place in missing else next(found)
@@ -266,13 +278,14 @@ def _drawn(answers: Iterator[Any], folder: Path | None, classes: tuple[str, ...]
     if folder is None:
         yield from answers
         return
+    from regraft.modalities.video import plain_name
     from regraft.model.found import draw
 
     taken: set[str] = set()
     with made(folder):
         for one in answers:
             if one.error is None:
-                stem = Path(one.file).stem
+                stem = plain_name(one.file)
                 name = stem if stem not in taken else f"{stem}-{len(taken)}"
                 taken.add(name)
                 draw(one, folder / f"{name}.jpg", classes)

@@ -5,11 +5,13 @@ table of a dataset, the pass over files, reports) goes by it too. It is made her
 from a manifest's column of paths.
 """
 
+import os
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from regraft.modalities.base import MOST_BYTES
 from regraft.modalities.series import pieces
+from regraft.modalities.video import frame_bytes, moment_of
 
 SCHEME = "data:,"
 
@@ -34,8 +36,10 @@ def inline_text(path: str) -> str | None:
 def contents(path: str | Path) -> bytes:
     """The bytes of an example, wherever they are.
 
-    Raises OSError; Unreadable for a folder that is no series.
+    Raises OSError; Unreadable for a folder that is no series, and for a moment of no video.
     """
     if (found := inline_bytes(path)) is not None:
         return found
+    if (moment := moment_of(path)) is not None and not os.path.exists(path):
+        return frame_bytes(*moment)
     return b"".join(pieces(path, MOST_BYTES)) if Path(path).is_dir() else Path(path).read_bytes()

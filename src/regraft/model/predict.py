@@ -22,6 +22,7 @@ from regraft.data.sheets import FORMATS
 from regraft.data.sources import load
 from regraft.errors import DataError, Unreadable, UsageError
 from regraft.modalities import modality
+from regraft.modalities.video import EVERY, WATCHING, is_video, moment_of, moments
 from regraft.model.answers import AnswerList
 from regraft.model.encoded import MEMORY
 from regraft.model.model import Answers, Model
@@ -103,6 +104,7 @@ def predict(
     top: int = 5,
     least: float | None = None,
     tiles: int | None = None,
+    every: float | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Any:
@@ -116,19 +118,28 @@ def predict(
     least  of a detector and of tags: the score from which boxes and tags are taken; None: their own
     tiles  of a detector: parts of a picture in each direction that are looked at beside the whole,
            for small objects; None: as it was fitted
+    every  of videos: seconds between the moments that are looked at; None: 1. A moment is named as
+           in ``clip.mp4#t=12``, which names it in `source` too
 
     A file that cannot be read gets an answer with `error`. Raises DataError where there is no file
     at all, UsageError for a wrong parameter.
     """
     model = opened(model)
     told: dict[str, Any] = {"top": top, "least": least, "store": store, "progress": progress}
-    told |= {} if tiles is None else {"tiles": tiles}
+    told |= {name: v for name, v in {"tiles": tiles, "every": every}.items() if v is not None}
     return answers_of(model).gather(predict_in_turn(model, source, **told))
 
 
-def predict_in_turn(model: Any, source: Any, **settings: Any) -> Iterator[Any]:
+def predict_in_turn(
+    model: Any, source: Any, *, every: float | None = None, **settings: Any
+) -> Iterator[Any]:
     """As `predict`, one after the other, with bounded memory."""
     model = opened(model)
+    if every is not None and not every > 0:
+        raise UsageError(f"every: expected seconds above 0, got {every!r}")
+    if every is not None and not in_memory(source):
+        source = files(source, model.modality, every)
+        refuse_unwatched(source)
     in_turn = answers_of(model).in_turn
     if "tiles" in settings and "tiles" not in signature(in_turn).parameters:
         raise UsageError(f"tiles: has no use for a model of {model.task}")
@@ -198,18 +209,26 @@ def refuse_top(top: int) -> None:
         raise UsageError(f"top: expected 1 or more, got {top!r}")
 
 
-def files(source: Any, kind: str) -> list[str]:
+def refuse_unwatched(names: Sequence[str]) -> None:
+    """Raise UsageError where a time between moments is set, and there is no video."""
+    if not any(moment_of(name) for name in names):
+        raise UsageError("every: is for videos; none is named")
+
+
+def files(source: Any, kind: str, every: float | None = None) -> list[str]:
     """The files that a source names: as given, a folder's (recursively) or a glob's, in order.
+
+    Where pictures are looked at, moments of a video in place of it, one `every` so many seconds.
 
     Raises DataError that names all sources without a file, UsageError for what names none.
     """
     if isinstance(source, list | tuple):
-        return _files_of_all(source, kind)
+        return _files_of_all(source, kind, every)
     if isinstance(source, Dataset):
         text, found = "the dataset", source.table["path"].to_list()
     elif isinstance(source, str | os.PathLike):
         text = os.fsdecode(source)
-        found = _found(os.path.expanduser(text), kind)
+        found = _found(os.path.expanduser(text), kind, every or EVERY)
     else:
         raise UsageError(
             "source: expected a file, a folder, a glob, a list of these, a Dataset, bytes or a PIL "
@@ -220,11 +239,11 @@ def files(source: Any, kind: str) -> list[str]:
     return found
 
 
-def _files_of_all(sources: Sequence[Any], kind: str) -> list[str]:
+def _files_of_all(sources: Sequence[Any], kind: str, every: float | None) -> list[str]:
     found, wrong = [], []
     for one in sources:
         try:
-            found += files(one, kind)
+            found += files(one, kind, every)
         except DataError as error:
             wrong.append(str(error))
     if wrong:
@@ -235,14 +254,22 @@ def _files_of_all(sources: Sequence[Any], kind: str) -> list[str]:
     return found
 
 
-def _found(text: str, kind: str) -> list[str]:
+def _found(text: str, kind: str, every: float) -> list[str]:
     if inline_text(text) is not None:
         return [text]  # found before
+    if kind in WATCHING and not os.path.exists(text) and (moment := moment_of(text)):
+        return [text] if os.path.isfile(moment[0]) else []
+    if kind in WATCHING and is_video(text) and os.path.isfile(text):
+        return moments(text, every)
     if os.path.isdir(text) or (os.path.isfile(text) and _is_table(text)):
         return list(load(text, modality=kind).table["path"])
     if os.path.exists(text):
         return [text]
     found = sorted(name for name in glob.glob(text, recursive=True) if os.path.isfile(name))
+    if kind in WATCHING:
+        found = [
+            one for name in found for one in (moments(name, every) if is_video(name) else [name])
+        ]
     if not found and modality(kind).sayable and not _is_file_name(text, kind):
         return [inlined(text)]
     return found
