@@ -18,7 +18,8 @@ from regraft.backbones.catalog import find
 from regraft.backbones.network import class_names, load_network, synthetic_picture
 from regraft.errors import DataError, UsageError
 from regraft.model.model import Model
-from regraft.model.predict import Prediction, Predictions, files, predict, predict_pretrained
+from regraft.model.named import files
+from regraft.model.predict import Prediction, Predictions, predict, predict_pretrained
 from regraft.verbs.fitted import Fitted
 
 DEFAULT = "efficientnet-lite0"

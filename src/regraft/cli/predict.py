@@ -201,7 +201,7 @@ def _on_stdin(null: bool) -> list[str]:
 
 def _in_order(source: _Source, names: Iterable[str], every: float | None) -> Iterator[Any]:
     """An answer for every file, those that do not exist included, in the order of the names."""
-    from regraft.model.predict import files, refuse_unwatched
+    from regraft.model.named import files, refuse_unwatched
 
     lost, missing = KINDS[source.task].lost, dict[int, Any]()
     there: list[str] = []

@@ -2,5 +2,6 @@
 
 model     Model: frozen networks, head, classes, calibration, provenance
 predict   files → Predictions, by a Model or by a pretrained network as it is
+named     what a person names → files
 packing   Model ⇄ bundle
 """

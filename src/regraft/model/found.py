@@ -107,7 +107,8 @@ def found_in_turn(
     tiles  parts of a picture in each direction that are looked at too; None: as the model has it
     """
     from regraft.model.encoded import MEMORY
-    from regraft.model.predict import encoded, files, in_memory
+    from regraft.model.named import files
+    from regraft.model.predict import encoded, in_memory
 
     if least is not None and not 0 <= least <= 1:
         raise UsageError(f"least: expected a score from 0 to 1, got {least!r}")

@@ -61,7 +61,7 @@ def said_in_turn(
 ) -> Iterator[Said]:
     """What is said in recordings, one after the other."""
     from regraft.model.encoded import MEMORY
-    from regraft.model.predict import files
+    from regraft.model.named import files
 
     if least is not None:
         raise UsageError("least: is for boxes; the model writes down what is said")

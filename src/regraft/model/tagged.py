@@ -159,7 +159,8 @@ def in_turn(
     top    how many tags to list for each example
     least  probability from which a tag is answered; None: the model's own for each
     """
-    from regraft.model.predict import files, in_memory, refuse_top
+    from regraft.model.named import files
+    from regraft.model.predict import in_memory, refuse_top
 
     refuse_top(top)
     if in_memory(source):
