@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,8 @@ def test_what_is_no_bundle_is_refused(photos: Path, broken: Path, shell: Any) ->
         (["--robust", "--examples", "0"], "examples"),
         (["--robust", "--norm", "l1"], "linf, l2"),
         (["--eps", "2/255"], "--robust"),
+        (["--risk", "2"], "risk"),
+        (["--unlike", "no such folder"], "no such folder"),
     ],
 )
 def test_wrong_attacks_are_told(
@@ -117,11 +121,30 @@ def test_an_attack_by_the_command_line(
     assert (found["n"], len(found["points"])) == (2, 1)
     assert all("changed" not in row for row in found["examples"])
     assert "Under attack" in page.read_text(encoding="utf-8")
+    others = shell.document(done)["out_of_distribution"]
+    assert (others["measured"], "--unlike" in others["why"]) == (False, True)
+    assert shell.document(done)["abstention"]["risk"] == 0.05
+
+
+def test_other_data_and_answers_left_out_in_words(
+    bundle: Path, photos: Path, shell: Any, tmp_path: Path
+) -> None:
+    for i in range(3):
+        pixels = np.random.default_rng(i).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    done = shell.invoke("evaluate", bundle, photos, "--risk", "0.9", "--unlike", tmp_path)
+    assert done.exit_code == 0, done.stderr
+    for words in ("other data: 3 of", "AUROC", "novelty", "AURC", "at most 90 % are wrong"):
+        assert words in done.stdout.replace("\u202f", " "), words
+    done = shell.invoke("evaluate", bundle, photos, "--risk", "0.0001", "--json")
+    found = shell.document(done)["abstention"]
+    assert found["selection"] is None
+    assert "out_of_distribution" not in shell.document(done)
 
 
 def test_what_is_told_of_attacks_and_of_worse_pictures() -> None:
     """Clean and robust accuracy with n and intervals; a result that failed a check says so."""
-    from regraft.cli import evaluate as verb
+    from regraft.cli import robust as verb
 
     said: list[str] = []
 

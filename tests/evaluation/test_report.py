@@ -66,6 +66,19 @@ FURTHER: Record = {
         "lowest": {"name": "fog", "severity": 5, "value": 0.1},
         "rows": [{"name": "fog", "kind": "weather", "accuracies": [0.5, 0.4, 0.3, 0.2, 0.1]}],
     },
+    "out_of_distribution": {
+        **{"measured": True, "name": "other", "inside": 8, "outside": 4, "left_out": []},
+        "scores": [{"name": "energy", "told": "low", "source": "", "auroc": SHARE, "fpr95": SHARE}],
+        **{"marked": {"inside": SHARE, "outside": SHARE}, "examples": []},
+    },
+    "abstention": {
+        **{"risk": 0.05, "confidence": 0.95, "chosen_on": "leave-one-out", "n": 8, "measured": 8},
+        **{"wrong": SHARE, "selection": None, "why": "nothing can be promised"},
+        "curve": {
+            **{"aurc": SHARE, "best": 0.1, "error": 0.5},
+            "points": [{"coverage": 0.5, **SHARE, "best": 0.2}, {"coverage": 1.0, **SHARE}],
+        },
+    },
 }
 
 # What a report of boxes has beside.
@@ -631,7 +644,7 @@ def point(seconds: float | None, **others: float | None) -> Record:
 def test_a_training_run_is_two_charts_and_plain_words(full: Record) -> None:
     source = report_page(full)
     drawn = Page(source)
-    charts = source.count('class="curves"') - 3  # without those of decisions, attacks, corruptions
+    charts = source.count('class="curves"') - 4  # of decisions, attacks, corruptions, abstention
     assert charts == 5  # the last run has no point on examples held back
     assert "224 pixels · 8 epochs · 6 min 40 s" in drawn.text
     assert "lp-ft: the averaged weights" in drawn.text

@@ -289,3 +289,13 @@ def test_every_row_is_told_and_has_its_name() -> None:
         assert row.name == name
         assert row.told.endswith(".")
         assert all(not p.mistake(p.default) for p in row.parameters.values())
+
+
+@given(SEEDS)
+def test_smooth_l1_of_probabilities_is_that_of_torch_for_plain_labels(seed: int) -> None:
+    outputs, hot, _ = batch(seed)
+    odds, beta = outputs.softmax(1), LOSSES["probability-l1"].parameters["beta"].default
+    expected = torch.nn.SmoothL1Loss(reduction="none", beta=beta)(odds, hot).sum(1)
+    assert torch.allclose(made("probability-l1")(outputs, hot), expected, atol=1e-6)
+    far = made("probability-l1")(1000 * hot.roll(1, 1) - 1000 * hot, hot)
+    assert (far <= 2.0).all()  # a label that is wrong for certain

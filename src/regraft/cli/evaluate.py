@@ -25,7 +25,7 @@ from regraft.cli.options import (
     several,
 )
 from regraft.cli.outputs import without_thumbnails
-from regraft.cli.tables import table
+from regraft.cli.robust import show_parts
 from regraft.errors import UsageError
 
 ROBUST = "Under attack"
@@ -76,6 +76,22 @@ Corruptions = Annotated[
         help="Measure on noisy, blurred, misspelt examples too: 12 to 15 kinds, 5 severities.",
     ),
 ]
+Risk = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Which answers may be taken so that at most this share of them is wrong; with "
+        "--robust 0.05 by default.",
+    ),
+]
+Unlike = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Other data of the same kind, nothing of the model's classes: how well is it told "
+        "from what the model knows?",
+    ),
+]
 
 
 Part = Annotated[
@@ -114,6 +130,8 @@ def evaluate(
     attack: Attack = None,
     examples: Examples = None,
     corruptions: Corruptions = False,
+    risk: Risk = None,
+    unlike: Unlike = None,
     repair: Repair = False,
     tiles: Tiles = None,
 ) -> Reply:
@@ -127,7 +145,7 @@ def evaluate(
         model,
         source,
         **given(label=label, group=group, path_column=path_column, text=text, root=root),
-        **given(**of_labels(None, labels, separator)),
+        **given(**of_labels(None, labels, separator), risk=risk, unlike=unlike),
         split=split,
         heat_maps=heat_maps,
         **given(at=at, positive=positive, repair=repair or None, tiles=tiles),
@@ -137,7 +155,7 @@ def evaluate(
         progress=voice.progress,
     )
     voice.print(found.table(voice.width))
-    _show_parts(voice, found.record)
+    show_parts(voice, found.record)
     if report is not None:
         found.save(report)
         voice.print(f"\nwritten: {report}")
@@ -149,47 +167,3 @@ def _refuse_useless(asked: dict[str, Any], robust: bool) -> None:
         raise UsageError(
             "--eps, --norm, --attack, --examples: are for --robust; add it or leave them out"
         )
-
-
-def _show_parts(voice: Voice, record: dict[str, Any]) -> None:
-    _show_robust(voice, record.get("robust"))
-    _show_corruptions(voice, record.get("corruptions"))
-
-
-def _show_robust(voice: Voice, found: dict[str, Any] | None) -> None:
-    """Clean and robust accuracy, and whether it can be believed."""
-    from regraft.evaluation.report import share, span
-
-    if found is None:
-        return
-    voice.print(f"\nunder attack: {found['n']} {found['noun']}, {found['norm']}, {found['attack']}")
-    shares = [("none", found["clean"])]
-    shares += [(f"ε = {point['told']}", point["accuracy"]) for point in found["points"]]
-    heads = ("change", "right", "95 % interval")
-    rows = [[change, share(one["value"]), span(one)] for change, one in shares]
-    noise = [point.get("snr") for point in found["points"]]
-    voice.print(table(heads, rows, heads[1:]))
-    if told := [f"{decibels:.0f}" for decibels in noise if decibels is not None]:
-        voice.print(f"the changes are {', '.join(told)} dB below the recordings")
-    if not found["whole"]:
-        voice.print("a quick attack: these are upper bounds, a stronger one may find more")
-    if found["reliable"]:
-        voice.print(f"{len(found['checks'])} checks of the attack passed; empirical, Lp only")
-    for reason in found["why"]:
-        voice.print(f"! UNRELIABLE: {reason}")
-
-
-def _show_corruptions(voice: Voice, found: dict[str, Any] | None) -> None:
-    """The mean and the worst."""
-    from regraft.evaluation.report import share, span
-
-    if found is None:
-        return
-    mean, worst, lowest = found["mean"], found["worst"], found["lowest"]
-    clean = share(found["clean"]["value"])
-    voice.print(
-        f"\non worse examples ({found['n']}, {len(found['rows'])} kinds, 5 severities): "
-        f"{share(mean['value'])} right ({span(mean)}), as they are {clean}",
-        f"worst: {worst['name']} {share(worst['value'])}; lowest: {lowest['name']} at severity "
-        f"{lowest['severity']} {share(lowest['value'])}",
-    )

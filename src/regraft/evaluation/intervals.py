@@ -11,6 +11,7 @@ Where every answer is right the interval of the accuracy is the point 1, however
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +118,24 @@ def bootstrap(
     named = {row.name: interval for row, interval in zip(rows, found, strict=True)}
     units = int(plan.units.max()) + 1
     return named | {n: _exact(named[n], units, plan) for n in COUNTED if n in named}
+
+
+def bootstrap_share(
+    flags: npt.NDArray[np.bool_],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int,
+    groups: npt.ArrayLike | None = None,
+) -> Interval:
+    """The share of examples for which something holds (n,), with its interval; see `bootstrap`.
+
+    A share is the accuracy of the claim that it holds.
+    """
+    claims = np.stack([1.0 - flags, flags.astype(float)], 1)
+    plan: dict[str, Any] = {"resamples": resamples, "confidence": confidence, "seed": seed}
+    ones = np.ones(len(flags), int)
+    return bootstrap(ones, claims, metrics=["accuracy"], groups=groups, **plan)["accuracy"]
 
 
 def bootstrap_per_class(

@@ -105,6 +105,8 @@ SECTIONS = (
     Section("looked", "Where it looked", ("looked",)),
     Section("robust", "Under attack", ("robust",)),
     Section("corruptions", "On worse examples", ("corruptions",)),
+    Section("out_of_distribution", "Other data", ("out_of_distribution",)),
+    Section("abstention", "Leaving answers out", ("abstention",)),
     Section("novelty", "Unlike the training data", ("novelty",)),
     Section("findings", "Findings in the data", ("findings", "left_out")),
     Section("split", "How the data was split", ("split",)),

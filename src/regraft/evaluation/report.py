@@ -92,6 +92,16 @@ class Report:
         before_after   what a verb Model → Model has changed: `before_after.ToldBeforeAfter`
         corruptions    how, note (in words), n, clean and mean (intervals), worst {name, value},
                        lowest {name, severity, value}, rows [{name, kind, accuracies [of 5]}]
+        out_of_distribution  measured; why (where it was not); name (of the other data), inside and
+                       outside (n), scores [{name, told, source, auroc, fpr95 (intervals)}], marked
+                       {inside, outside}: intervals of the model's own mark “unlike”, examples
+                       [{file, predicted, probability, unlike, thumbnail, clip}], left_out [{file,
+                       reason}]
+        abstention     risk, confidence, chosen_on, n, wrong (interval, of all answers), measured
+                       (n, of what follows), selection (None: nothing can be promised) {threshold,
+                       coverage, errors, n, bound (where it was chosen), here {coverage, risk
+                       (intervals), n, errors}}, nearest (as selection), why, curve {aurc
+                       (interval), best, error, points [{coverage, value, low, high, best}]}
         mistakes       [{file, label, predicted, probability, top [[class, probability]],
                        thumbnail, clip (a sound as a data URI, or None)}], the worst first
         novelty        flagged, n, examples [{file, score, thumbnail}]

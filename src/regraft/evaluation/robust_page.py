@@ -1,4 +1,6 @@
-"""The part of a report about attacks: curves over ε, and between accuracy and robustness."""
+"""The parts of a report about attacks, worse examples, other data and answers left out, as charts:
+curves over ε, between accuracy and robustness, and of the risk over the coverage.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from statistics import fmean
@@ -6,7 +8,7 @@ from typing import Any, Protocol
 
 from markupsafe import Markup
 
-from regraft.evaluation.charts import NUMBERS, SHARES, Axis, Point, Series, line_chart
+from regraft.evaluation.charts import NUMBERS, SHARES, Axis, Level, Point, Series, line_chart
 
 MOST = 8  # pictures beside their change
 
@@ -20,9 +22,12 @@ class Admits(Protocol):
 
 
 def robust_parts(record: Mapping[str, Any], pictures: Admits, clips: Admits) -> dict[str, Any]:
-    """What the template ``robust.html`` draws beside the record."""
+    """What the templates of these parts draw beside the record."""
     found = record.get("robust") or {}
+    others = record.get("out_of_distribution") or {}
     return {
+        "others": [clips.let(pictures.of(row), "clip") for row in others.get("examples") or ()],
+        "risk_chart": _risks(record.get("abstention") or {}),
         "robust_chart": _curve(found) if found else Markup(),
         "attacked": [
             clips.let(pictures.of(row, "change", "changed"), "clip")
@@ -50,6 +55,23 @@ def _corruptions(found: Mapping[str, Any]) -> dict[str, Any]:
     )
     ordered = sorted(rows, key=lambda row: row["mean"])
     return {"corruption_chart": chart, "corruption_rows": ordered}
+
+
+def _risks(found: Mapping[str, Any]) -> Markup:
+    """How often the surest answers are wrong, beside what no order of them could do better."""
+    rows = (found.get("curve") or {}).get("points") or ()
+    own = [Point(p["coverage"], p["value"], p["low"], p["high"]) for p in rows]
+    best = [Point(p["coverage"], p.get("best")) for p in rows]
+    return line_chart(
+        "Wrong answers among those that are given",
+        [
+            Series("the surest answers", own, 0),
+            Series("if the wrong ones were the least sure", best, 1),
+        ],
+        Axis("share of the examples answered (coverage)", SHARES),
+        Axis("wrong (risk)", SHARES),
+        [Level("asked for", found.get("risk"))],
+    )
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -51,6 +51,10 @@ class Exported(OnOutputs, Model):
             novelty > self.strange,
         )
 
+    def strangeness(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64] | None:
+        """The last of the outputs (n, 2 c + 1)."""
+        return np.asarray(features, np.float64)[:, -1] if np.isfinite(self.strange) else None
+
 
 def _wrong(told: Mapping[str, Any]) -> Iterator[str]:
     yield from wrong_classes(told["classes"], 2)

@@ -145,6 +145,14 @@ class Model(OnFeatures):
             self.novelty.unlike(self.head.even_scaling()(features)),
         )
 
+    def strangeness(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64] | None:
+        """(n,) how unlike what the model learned from raw features (n, d) are, higher for stranger
+        ones; None where it learned from too few examples to tell.
+        """
+        if not np.isfinite(self.novelty.threshold):
+            return None
+        return self.novelty.score(self.head.even_scaling()(features))
+
     def at(self, asked: str, positive: str | None = None) -> "Model":
         """The same model with an operating point, such as ``sensitivity>=0.95``.
 

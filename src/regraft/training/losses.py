@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from regraft.errors import UsageError
+from regraft.training.bounded import probability_l1
 from regraft.training.contrast import supervised_contrast
 from regraft.training.settings import (
     Parameter,
@@ -250,6 +251,7 @@ BETA = Parameter(0.999, 0.0, 1 - 1e-9, "0 weights classes alike; towards 1: by 1
 ALPHA = Parameter(0.25, 0.0, 1.0, "weight of labels that are there; the others get the rest")
 SHARE = Parameter(0.5, 0.0, 1.0, "of the pairs; cross-entropy has the rest")
 TEMPERATURE = Parameter(0.1, 0.01, 10.0, "how far the nearest others count before far ones")
+CORNER = Parameter(0.1, 1e-6, 1.0, "distance of probabilities below which the loss is squared")
 WIDTH = Parameter(1.0, 1e-6, 1e6, "distance below which the loss is squared")
 
 LOSSES: Mapping[str, LossRow] = MappingProxyType(
@@ -271,6 +273,15 @@ LOSSES: Mapping[str, LossRow] = MappingProxyType(
                 "classes",
                 _focal,
                 {"gamma": GAMMA, "smoothing": SMOOTHING},
+            ),
+            LossRow(
+                "probability-l1",
+                "Smooth L1 between the probabilities and the label: a wrong label costs only so "
+                "much, however sure the network is.",
+                "Girshick 2015, 1504.08083; against noisy labels: Ghosh 2017, 1712.09482",
+                "classes",
+                probability_l1,
+                {"beta": CORNER},
             ),
             LossRow(
                 "class-balanced",

@@ -37,6 +37,7 @@ class Strategy:
              better on what is held back
     back     of few examples, how far its weights go back to where they began where nothing is held
              back to choose that by: a closed-form head on few examples is hard to beat
+    few      so many and more examples are not few
     aims     what it is judged by: ``accuracy``, or ``robustness`` as well
     judging  what comparing its weights at the end takes, in that of a strategy for accuracy
     gain     share of the probe's held-back loss that it takes away as a rule: by it a ladder orders
@@ -57,6 +58,7 @@ class Strategy:
     prefix: bool = False
     refits: bool = False
     back: float = 0.0
+    few: int = 1000
     aims: str = "accuracy"
     judging: float = 1.0
     gain: float = 0.0
@@ -67,6 +69,10 @@ class Strategy:
     def of(self, reads: str) -> "Strategy":
         """The row for networks that read this: a key of `spec.UNITS`."""
         return replace(self, **self.reading.get(reads, {}))
+
+    def back_of(self, examples: int) -> float:
+        """How far the weights of a run on so many examples go back."""
+        return self.back if examples < self.few else 0.0
 
     @property
     def trains(self) -> bool:

@@ -15,7 +15,7 @@ from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset, listed
 from regraft.errors import DataError, UsageError
 from regraft.evaluation.calibration import reliability
-from regraft.evaluation.intervals import Interval, bootstrap, bootstrap_per_class
+from regraft.evaluation.intervals import bootstrap, bootstrap_per_class, bootstrap_share
 from regraft.evaluation.metrics import METRICS, confusion_matrix, per_class
 from regraft.evaluation.net_benefit import decision_curve
 from regraft.evaluation.operating import positive_class
@@ -62,6 +62,8 @@ def evaluate(
     attack: str | None = None,
     attacked: int = EXAMPLES,
     corruptions: bool = False,
+    risk: float | None = None,
+    unlike: Any = None,
     repair: bool | None = None,
     tiles: int | None = None,
     labels: Sequence[str] = (),
@@ -73,33 +75,31 @@ def evaluate(
 
     data   a Dataset (all its labelled rows are measured) or a source for `regraft.load`
     split  part to measure on; None: for a source that has parts, the held-out one
-    heat_maps  show where the network looked on some pictures; takes some seconds more
+    heat_maps  show where the network looked on some pictures
     at     operating point to measure at, such as ``sensitivity>=0.95``: chosen on the examples that
            the model was judged by when it was fitted, none of these; None: the model's own
-    positive  class that it and the decision curve are about; None: the model's own, or of two
-           classes the second
-    robust     measure what is left of the accuracy under attack, on up to `attacked` examples;
-               takes minutes to hours
-    eps        changes as shares of black to white, such as ``2/255``; of full scale (recordings);
-               of a word piece's vector (texts); empty: usual ones
+    positive  class of it and of the decision curve; None: the model's own, or of two the second
+    robust     measure up to `attacked` examples under attack; takes minutes to hours
+    eps        shares of black to white, such as ``2/255``; of full scale, of a word piece's vector
     norm, attack  linf or l2 (texts: l2 of each vector); of pictures autoattack, else pgd
-    corruptions  measure on noisy, blurred, misspelt … examples too: 12 to 15 kinds, 5 severities
-    repair  mend boxes with a fault, where that can be done
-    tiles   of a detector: parts of a picture in each direction that are looked at too, for small
-            objects; None: as it was fitted
+    corruptions  measure on noisy, blurred, misspelt … examples too
+    risk       share of the answers given that may be wrong; None: with `robust` 0.05
+    unlike     a source of other data, nothing of the model's classes: how well it is told apart
+    repair, tiles  of boxes: mend faulty ones; parts of a picture in each direction that are looked
+               at too, None: as it was fitted
     labels, separator  of tags and numbers, as for `regraft.load`
 
-    Raises UsageError for a class that the model does not know or a part that is not there,
-    DataError where nothing can be measured.
+    Raises UsageError for an unknown class or part, DataError where nothing can be measured.
     """
     read = opened(model)
-    columns = {"label": label, "path_column": path_column, "text": text, "group": group}
-    told: dict[str, Any] = {"split": split, "root": root, "repair": repair, **columns}
+    told: dict[str, Any] = {"split": split, "root": root, "repair": repair}
+    told |= {"label": label, "path_column": path_column, "text": text, "group": group}
     told |= {k: v for k, v in {"labels": labels, "separator": separator}.items() if v}
-    how: dict[str, Any] = {"resamples": resamples, "seed": seed, "heat_maps": heat_maps}
     under = {"eps": eps, "norm": norm, "attack": attack, "most": attacked}
+    how: dict[str, Any] = {"resamples": resamples, "seed": seed, "heat_maps": heat_maps}
     how |= {"robust": under if robust else None, "corruptions": corruptions or None}
-    how |= {"at": at, "positive": positive} | ({} if tiles is None else {"tiles": tiles})
+    how |= {"risk": risk, "unlike": unlike, "at": at, "positive": positive}
+    how |= {} if tiles is None else {"tiles": tiles}
     return _measured(read, data, store=store, progress=progress, **told, **how)
 
 
@@ -124,6 +124,8 @@ def evaluate_classifier(
     positive: str | None = None,
     robust: dict[str, Any] | None = None,
     corruptions: bool | None = None,
+    risk: float | None = None,
+    unlike: Any = None,
     repair: bool | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
@@ -135,7 +137,7 @@ def evaluate_classifier(
     """
     if repair is not None:
         raise UsageError("repair: is for boxes; the model tells classes")
-    further = further_parts(model, robust, bool(corruptions))
+    further = further_parts(model, robust, bool(corruptions), risk, unlike)
     found = labelled_examples(data, split, modality=listed_as(model), **columns)
     examples = same_classes(model, found)
     chosen = positive_class(model.classes, positive, at)
@@ -271,14 +273,10 @@ def _conformal(
     model: Model, labels: Any, answers: Answers, settings: dict[str, Any]
 ) -> dict[str, Any]:
     holds = answers.sets[np.arange(len(labels)), labels]
-    # Coverage is an accuracy: of the claim "the truth is in the set".
-    claims = np.stack([1.0 - holds, holds.astype(float)], 1)
-    ones = np.ones(len(labels), int)
     asked = {name: value for name, value in settings.items() if name != "decided"}
-    covered = bootstrap(ones, claims, metrics=["accuracy"], **asked)["accuracy"]
     return {
         "target": model.record.get("recipe", {}).get("coverage", 0.9),
-        "coverage": Interval(covered.value, covered.low, covered.high).to_dict(),
+        "coverage": bootstrap_share(holds, **asked).to_dict(),
         "mean_size": float(answers.sets.sum(1).mean()),
         "threshold": model.threshold if np.isfinite(model.threshold) else None,
     }

@@ -11,7 +11,7 @@ import numpy as np
 from regraft.backbones.features import Pass
 from regraft.data.dataset import Dataset
 from regraft.errors import DataError, UsageError
-from regraft.evaluation.intervals import bootstrap
+from regraft.evaluation.intervals import bootstrap_share
 from regraft.model.model import Model
 from regraft.progress import Progress, Quiet
 
@@ -152,9 +152,7 @@ def drawn(seen: Pass, n: int, most: int, seed: int) -> Any:
 
 def share_of(right: Any, asked: dict[str, Any]) -> dict[str, Any]:
     """Of flags (n,), with its interval as plain data."""
-    claims = np.stack([1.0 - right, right.astype(float)], 1)
-    ones = np.ones(len(right), int)
-    return bootstrap(ones, claims, metrics=["accuracy"], **asked)["accuracy"].to_dict()
+    return bootstrap_share(right, **asked).to_dict()
 
 
 @dataclass(frozen=True)

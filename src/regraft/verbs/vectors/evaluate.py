@@ -30,11 +30,14 @@ def evaluate_vectors(
     positive: str | None = None,
     robust: dict[str, Any] | None = None,
     corruptions: bool | None = None,
+    risk: float | None = None,
+    unlike: Any = None,
     repair: bool | None = None,
     **columns: Any,
 ) -> Report:
     """Measure a model of tags or of numbers on labelled examples; see `regraft.evaluate`."""
-    asked = {"positive": positive, "robust": robust, "corruptions": corruptions, "repair": repair}
+    asked: dict[str, Any] = {"positive": positive, "robust": robust, "repair": repair}
+    asked |= {"corruptions": corruptions, "risk": risk, "unlike": unlike}
     asked |= {"heat_maps": heat_maps or None}
     if wrong := [f"{k}: has no use for {model.task}" for k, v in asked.items() if v is not None]:
         raise UsageError(*wrong)
