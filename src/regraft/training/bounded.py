@@ -17,7 +17,9 @@ def probability_l1(
 ) -> Tensor:
     """(n, c) logits and labels → (n,): smooth L1 (Girshick 2015, arXiv 1504.08083) between both.
 
-    The logits as probabilities. Each label is one-hot; labels that are mixed cost the mean of what each of them would.
+    The logits as probabilities. Each label is one-hot; labels that are mixed cost the mean of what
+    each of them would.
+
     parameters  beta: the distance below which it is squared
     """
     odds, beta = outputs.softmax(1), parameters["beta"]
