@@ -84,6 +84,9 @@ def test_mistakes_are_told_together_and_nothing_is_left(
         (["PHOTOS", "--strategies", "lora", "--backbone", "efficientnet-lite0"], "lora", 2),
         (["PHOTOS", "--optimiser", "adamm", "--augment", "flp"], "did you mean", 2),
         (["PHOTOS", "--steps", "many"], "--steps", 2),
+        (["PHOTOS", "--variants", "fokal,mixup"], "did you mean focal", 2),
+        (["PHOTOS", "--strategies", "lp-ft+focal", "--loss", "focal"], "loss: is set for all", 2),
+        (["PHOTOS", "--eps", "2/255"], "eps: is for robust", 2),
         (["EMPTY"], "no example found", 1),
     ],
 )

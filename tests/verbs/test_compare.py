@@ -15,8 +15,10 @@ from regraft.errors import DataError, StorageError, UsageError
 from regraft.evaluation.compare_page import REQUIRED
 from regraft.training import tuning
 from regraft.training.tuning import Lesson, Ready
+from regraft.training.variants import varied
 from regraft.verbs import compare as module
 from regraft.verbs.compare import Comparison, compare, drawn
+from regraft.verbs.compare_asked import alike
 from regraft.verbs.compared import ALL, Outcome
 
 Settings = dict[str, Any]
@@ -189,6 +191,72 @@ def page_words(found: Comparison) -> Iterator[str]:
     yield from re.sub(r"<[^>]+>", "", compare_page(found.record)).split()
 
 
+# --- variants, and what is measured beyond accuracy ------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def varied_rows(lesson: Path) -> Watched:
+    """Attacked and corrupted as well, a little."""
+    pytest.importorskip("pyautoattack")
+    from regraft.robustness import corruptions
+
+    few = {name: corruptions.CORRUPTIONS[name] for name in ("impulse noise",)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corruptions, "CORRUPTIONS", few)
+        patch.setattr("regraft.robustness.measuring.CHECKED", 2)
+        patch.setattr("regraft.robustness.measuring.PGD_STEPS", 2)
+        patch.setattr("regraft.robustness.sanity.PLANTED", 1)
+        for name, value in {"QUERIES": 4, "FEW_STEPS": 2, "MORE_STEPS": 3}.items():
+            patch.setattr(f"regraft.robustness.sanity.{name}", value)
+        asked: Settings = {"robust": True, "attacked": 5, "eps": "4/255", "steps": 2}
+        names = ("probe", "lp-ft")
+        return watched(lesson, strategies=names, variants=("focal",), **asked)
+
+
+def test_variants_are_rows_beside_their_strategy(varied_rows: Watched) -> None:
+    record = varied_rows.found.record
+    names = ["probe", "lp-ft", "lp-ft+focal"]
+    assert [one["name"] for one in record["strategies"]] == names
+    assert [name for name, _ in varied_rows.begun] == names[1:]
+    (command,) = record["reproduce"]
+    assert f"strategies={names!r}" in command
+    assert command.endswith("robust=True, eps='4/255', attacked=5)")
+
+
+def test_a_row_that_is_what_its_strategy_does_anyway_is_told() -> None:
+    names = ("probe", "lp-ft", "lp-ft+focal", "lp-ft+label-smoothing", "lp-ft+wise-ft")
+    rows = [varied(name).of("picture") for name in names]
+    told = [*alike(rows, "picture", 500)]
+    assert [text.split(":")[0] for text in told] == list(names[3:])
+    assert len([*alike(rows, "picture", 5000)]) == 1  # of many examples nothing goes back by itself
+
+
+def test_rows_are_measured_on_worse_examples_and_under_attack(varied_rows: Watched) -> None:
+    found = varied_rows.found
+    for one in found.record["strategies"]:
+        robust, worse = one["robust"], one["corrupted"]
+        assert (robust["n"], worse["n"]) == (5, 5)
+        assert robust["clean"]["value"] == worse["clean"]["value"]
+        assert robust["value"] <= robust["clean"]["value"]
+        for interval in (robust, worse):
+            assert interval["low"] <= interval["value"] <= interval["high"]
+        assert robust["attack"].endswith("ε = 4/255")
+        assert robust["reliable"] == (not robust["why"])
+    text = " ".join(page_words(found))
+    for words in ("On worse pictures", "Under attack", "upper bounds", "lp-ft+focal"):
+        assert words in text
+
+
+def test_a_row_as_a_model_answers_as_its_run_did(varied_rows: Watched, lesson: Path) -> None:
+    """On the same examples: what is attacked is what was measured."""
+    data = regraft.load(lesson)
+    place = np.sort(np.random.default_rng([0, 41]).permutation(15)[:5])
+    truth = data.held_out.targets[place]
+    for one in varied_rows.found.record["strategies"]:
+        (outcome,) = runs(varied_rows.found, one["name"])
+        assert one["robust"]["clean"]["value"] == np.mean(outcome.answer[place] == truth)
+
+
 # --- what was asked ------------------------------------------------------------------------------
 
 
@@ -253,6 +321,14 @@ def test_all_mistakes_are_told_at_once(lesson: Path) -> None:
         ({"labels": (1.5,)}, "labels: expected"),
         ({"labels": ("few",)}, "labels: expected .*few"),
         ({"strategies": ("probe",), "steps": 3}, "steps: has no use where nothing is trained"),
+        ({"strategies": ("lp-ft+fokal",)}, "did you mean focal"),
+        ({"strategies": ("probe",), "variants": ("fokal",)}, "variants: 'fokal' is not known"),
+        ({"strategies": ("probe",), "variants": ("focal",)}, "no use where nothing is trained"),
+        ({"strategies": ("lp-ft",), "variants": ("focal",), "loss": "focal"}, "loss: is set for"),
+        ({"eps": "2/255"}, "eps: is for robust"),
+        ({"robust": True, "robust_by": "autoatack"}, "autoatack"),
+        ({"robust": True, "eps": "9"}, "eps"),
+        ({"robust": True, "attacked": 0}, "attacked|examples"),
         ({"strategy": "probe"}, "strategy: is for fit"),
         ({"log": "tensorboard"}, "log: is for fit"),
         ({"coverage": 0.8}, "coverage: is for fit"),

@@ -19,7 +19,8 @@ from regraft.data.dataset import Dataset
 from regraft.recipe import Recipe
 from regraft.training.strategies import STRATEGIES, strategy
 from regraft.verbs.compare import compare
-from regraft.verbs.compared import ALL, Outcome, Telling, settle
+from regraft.verbs.compared import ALL, BUDGET, Outcome, Telling, command, settle
+from regraft.verbs.withstanding import Withstanding, over_seeds
 
 Settings = dict[str, Any]
 NAMES = ("probe", "lp-ft", "copy")
@@ -204,3 +205,27 @@ def test_of_few_examples_only_what_begins_at_the_probe_goes_back_to_it() -> None
     going = [one for one in STRATEGIES.values() if one.back]
     assert "lp-ft" in [one.name for one in going]
     assert all(one.head == "ridge" and one.trains and 0 < one.back < 1 for one in going)
+
+
+# --- beyond accuracy -----------------------------------------------------------------------------
+
+
+def test_of_several_runs_the_mean_is_told_with_the_interval_of_the_first_around_it() -> None:
+    share = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9, "reliable": True, "why": []}
+    other = {**share, "value": 0.7, "reliable": False, "why": ["a: b"]}
+    found = over_seeds([{"robust": share}, {"robust": other}])["robust"]
+    assert [found[end] for end in ("low", "value", "high")] == pytest.approx([0.5, 0.6, 0.7])
+    assert (found["n"], found["reliable"], found["why"]) == (9, False, ["a: b"])
+    assert over_seeds([]) == {}
+
+
+def test_what_was_measured_beyond_accuracy_is_said_in_the_command() -> None:
+    beyond = Withstanding.asked(True, "4/255", None, 9)
+    assert beyond is not None
+    recipe = Recipe(budget=BUDGET, source="photos")
+    said = command(recipe, ["probe"], [0], (), beyond.settings())
+    usual = command(recipe, ["probe"], [0])
+    assert said == f"{usual} --robust --eps 4/255 --examples 9"
+    known: Any = get_command(app).commands["compare"]  # type: ignore[attr-defined]
+    read = known.make_context("compare", shlex.split(said)[2:]).params
+    assert (read["robust"], read["eps"], read["examples"]) == (True, "4/255", 9)

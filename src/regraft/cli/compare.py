@@ -31,12 +31,53 @@ if TYPE_CHECKING:
     from regraft.verbs.compared import Comparison
 
 BUDGET = "10min"
+BEYOND = {"corrupted": "on worse ones", "robust": "under attack"}  # keys of a row: their columns
 
 Strategies = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
         help="Several times or with commas; by default scratch, copy, probe and lp-ft.",
+    ),
+]
+Variants = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Each strategy also with each of these: focal, label-smoothing, smooth-l1, cross-"
+        "entropy, class-balanced, balanced, plain, strong, mixup, average, no-average, wise-ft, "
+        "no-wise-ft. A single one: --strategies lp-ft,lp-ft+focal.",
+    ),
+]
+ROBUST = "On worse examples and under attack"
+Robust = Annotated[
+    bool,
+    typer.Option(
+        "--robust",
+        help="Measure each row there too; takes minutes for each, beside the budget.",
+        rich_help_panel=ROBUST,
+    ),
+]
+Eps = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Size of the changes, as of evaluate; by default 2/255 of black to white.",
+        rich_help_panel=ROBUST,
+    ),
+]
+RobustBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="pgd (default: quick, an upper bound) or autoattack; --attack: what is learned from.",
+        rich_help_panel=ROBUST,
+    ),
+]
+Examples = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Held-out ones, at most; by default 100.", rich_help_panel=ROBUST
     ),
 ]
 Amounts = Annotated[
@@ -61,6 +102,11 @@ def compare(
     seeds: Annotated[
         list[str] | None, typer.Option(metavar="N", help="Several times or with commas.")
     ] = None,
+    variants: Variants = None,
+    robust: Robust = False,
+    eps: Eps = None,
+    robust_by: RobustBy = None,
+    examples: Examples = None,
     budget: Annotated[
         str, typer.Option(metavar="TIME", help="Of all runs together; shortens them if it must.")
     ] = BUDGET,
@@ -91,7 +137,10 @@ def compare(
         "strategies": several(strategies),
         "labels": _numbers(labels),
         "seeds": _numbers(seeds),
+        "variants": several(variants),
+        "robust": robust or None,
     }
+    asked |= {"eps": eps, "robust_by": robust_by, "attacked": examples}
     folder = out or outputs.default_folder(source)
     with outputs.made(folder):
         found: Comparison = regraft.compare(
@@ -112,22 +161,31 @@ def _numbers(texts: list[str] | None) -> tuple[int | str, ...]:
 def _show(voice: Voice, found: "Comparison") -> None:
     from regraft.evaluation.compare_page import FIGURES
 
-    title = FIGURES[found.record.get("figure", "accuracy")].title
+    record = found.record
+    title = FIGURES[record.get("figure", "accuracy")].title
+    there = {k: v for k, v in BEYOND.items() if any(k in row for row in record["strategies"])}
     rows = []
-    for row in found.record["strategies"]:
+    for row in record["strategies"]:
         score, gain = row["score"], row["against_probe"]
         ends = "" if score["low"] is None else f"{score['low']:.1%} – {score['high']:.1%}"
         change = "" if gain is None else f"{100 * gain['difference']:+.1f} points"
-        robust = [f"{row['robust']['value']:.1%}"] if "robust" in row else []
         value = "–" if score["value"] is None else f"{score['value']:.1%}"
-        facts = [value, ends, change, *robust, f"{row['seconds']:.0f} s"]
-        rows.append([row["name"], *facts])
-    attacked = [row["robust"] for row in found.record["strategies"] if "robust" in row]
-    more = ["under attack"] if attacked else []
-    heads = ("strategy", title, "95 % interval", "against probe", *more, "time")
+        more = [_beyond(row.get(name)) for name in there]
+        rows.append([row["name"], value, ends, change, *more, f"{row['seconds']:.0f} s"])
+    heads = ("strategy", title, "95 % interval", "against probe", *there.values(), "time")
     voice.print(table(heads, rows))
-    if attacked:
-        first = attacked[0]
-        voice.print(f"under attack: PGD on {first['n']} of them, for {first['attack']}; empirical")
-    for warning in found.record["warnings"]:
+    first = next((row["robust"] for row in record["strategies"] if row.get("robust")), None)
+    if first is not None:
+        how = first["attack"] if "clean" in first else f"PGD, for {first['attack']}"
+        voice.print(f"under attack: on {first['n']} of them, {how}; empirical")
+    for warning in record["warnings"]:
         voice.print(f"! {warning}")
+
+
+def _beyond(found: dict[str, Any] | None) -> str:
+    """A share, with the ends of its interval where they are known."""
+    if found is None:
+        return "–"
+    mark = "" if found.get("reliable", True) else " (unreliable)"
+    ends = f" ({found['low']:.0%}–{found['high']:.0%})" if found.get("low") is not None else ""
+    return f"{found['value']:.1%}{ends}{mark}"

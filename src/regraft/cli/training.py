@@ -50,7 +50,9 @@ OPTIONS: dict[str, Any] = {
     "loss": Annotated[
         str | None,
         _option(
-            "cross-entropy, focal, class-balanced; with parameters as in focal:gamma=1.5", "NAME"
+            "cross-entropy, focal, class-balanced, probability-l1 (for noisy labels); with "
+            "parameters as in focal:gamma=1.5",
+            "NAME",
         ),
     ],
     "augment": Annotated[

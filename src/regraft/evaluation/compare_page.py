@@ -79,7 +79,9 @@ def compare_page(record: Record) -> str:
                       curve [{seconds, accuracy}], per_class {class: recall},
                       by_labels [{labels (per class, or "all"), value, low, high, runs [value]}],
                       against_probe {difference, low, high} or None, robust {value, n, attack}
-                      where one of them learns against an attack}]
+                      where one of them learns against an attack; where asked for robust {value,
+                      low, high, n, clean, attack, reliable, why, whole} and corrupted {value,
+                      low, high, n, clean, worst} of some of the examples}]
         warnings    [sentence]
         reproduce   [command line]
 
@@ -93,6 +95,7 @@ def compare_page(record: Record) -> str:
         "figure": _figure(plain),
         "rows": rows,
         "best": _best(rows),
+        "beyond": next((row["robust"] for row in rows if "corrupted" in row), None),
         "ticks": _score_ticks(rows),
         "time_chart": _against_time(rows, _figure(plain)),
         "labels_chart": _against_labels(rows, _figure(plain)),

@@ -127,14 +127,19 @@ def square(
     return torch.cat(parts)
 
 
-def _library(
-    box: nn.Module, norm: Norm, eps: float, seed: int, chosen: Suite, device: torch.device
-) -> Any:
+def attacks_of_library() -> Any:
+    """The library's class. Raises MissingExtra."""
     try:
         from pyautoattack import AutoAttack
     except ImportError:
         raise MissingExtra("pyautoattack", "robust") from None
-    made = AutoAttack(
+    return AutoAttack
+
+
+def _library(
+    box: nn.Module, norm: Norm, eps: float, seed: int, chosen: Suite, device: torch.device
+) -> Any:
+    made = attacks_of_library()(
         lambda x: box(x * TOP),
         norm=LIBRARY_NORMS[norm.name],
         eps=eps / TOP,

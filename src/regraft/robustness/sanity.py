@@ -9,13 +9,13 @@ unreliable, and says why.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from regraft.robustness.attacks import Norm, cross_entropy, fgsm, gradient, pgd
-from regraft.robustness.autoattack import square
+from regraft.robustness.autoattack import attacks_of_library, square
 from regraft.robustness.judging import AT_ONCE, seeded
 from regraft.robustness.planted import planted
 from regraft.robustness.random_search import random_search
@@ -31,13 +31,17 @@ MISSED = 0.01  # of all examples: those that only the black box may find
 
 
 class AnswersAlone(NamedTuple):
-    """An attack that sees no gradients, and its name."""
+    """An attack that sees no gradients, and its name.
+
+    there  raises MissingExtra where its library is not installed
+    """
 
     run: Callable[..., Tensor]
     told: str
+    there: Callable[[], Any] = lambda: None
 
 
-SQUARE = AnswersAlone(square, "Square")
+SQUARE = AnswersAlone(square, "Square", attacks_of_library)
 RANDOM_SEARCH = AnswersAlone(random_search, "a random search")  # of what is no picture
 
 

@@ -7,7 +7,7 @@ what counts.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -26,13 +26,22 @@ from regraft.data.sources import load, task_of
 from regraft.errors import UsageError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.modalities import modality
+from regraft.model.model import Model
 from regraft.progress import Progress, Quiet
-from regraft.recipe import FIND, Recipe
+from regraft.recipe import Recipe
 from regraft.training.plan import Plan
 from regraft.training.strategies import Strategy, strategy
+from regraft.training.variants import base_of, varied
 from regraft.transfer.inputs import first_input, networks
 from regraft.transfer.probe import HeadFit
 from regraft.verbs.augmenting import ASKED, usual_augmentation, with_usual
+from regraft.verbs.compare_asked import (
+    alike,
+    asked_for,
+    refuse_other_augmentation,
+    rows_of,
+)
+from regraft.verbs.compare_pace import affordable
 from regraft.verbs.compared import (
     ALL,
     BUDGET,
@@ -49,13 +58,14 @@ from regraft.verbs.planning import Turn, drafted, small_batch
 from regraft.verbs.prepare import prepare
 from regraft.verbs.rungs import Learning
 from regraft.verbs.settings import refuse_wrong_settings
-from regraft.verbs.tasks import carried_out
+from regraft.verbs.tasks import carried_out, parameters_of
+from regraft.verbs.withstanding import Withstanding, as_model
 
 if TYPE_CHECKING:
     from regraft.training.judging import Held
     from regraft.training.loop import Training
     from regraft.training.terms import Trained
-    from regraft.training.tuning import Lesson, Ready
+    from regraft.training.tuning import Lesson
 
 Numbers = npt.NDArray[np.int64]
 
@@ -63,7 +73,6 @@ SAID = ("label", "path_column", "text", "group", "split")  # of what tells the t
 USUAL = ("scratch", "copy", "probe", "lp-ft")
 EPOCHS = 10.0
 FEWEST_STEPS = 100  # of a run on few examples
-FEW = 1000  # examples: below, the weights that count may lie between the start and the end
 
 
 def compare(
@@ -73,6 +82,11 @@ def compare(
     strategies: Sequence[str] | None = None,
     labels: Sequence[int] = (),
     seeds: Sequence[int] = (0,),
+    variants: Sequence[str] = (),
+    robust: bool = False,
+    eps: str | None = None,
+    robust_by: str | None = None,
+    attacked: int | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
     **settings: Any,
@@ -84,6 +98,11 @@ def compare(
                 the usual ones
     labels      also with so many examples of each class: learning curves
     seeds       of the draws of those examples, of order, augmentation and fresh weights
+    variants    names of `training.variants.VARIANTS`: each strategy that trains also with each of
+                these, in a row of its own; single ones are named as ``lp-ft+focal``
+    robust      measure each row on worse examples and under attack too, on `attacked` held-out
+                examples (100), with changes of size `eps` (``2/255``) by the attack `robust_by`
+                (pgd, or autoattack); takes minutes for each row, beside the budget
     settings    fields of `Recipe`: backbone, size, epochs, rate ...; the budget is that of all
                 runs together, and shortens them where it must
 
@@ -97,9 +116,14 @@ def compare(
         columns = {name: value for name, value in settings.items() if name in SAID}
         said = {name: getattr(usual.changed(**columns), name) for name in SAID}
     kept: dict[str, Any] = {"labels": labels, "seeds": seeds, "progress": progress, "store": store}
-    found: Comparison = carried_out("compare", task_of(data, usual.task, **said))(
-        data, usual, strategies=strategies, **kept, **settings
-    )
+    asked: dict[str, Any] = {"eps": eps, "robust_by": robust_by, "attacked": attacked}
+    asked |= {"robust": robust or None, "variants": tuple(variants) or None}
+    more = {name: value for name, value in asked.items() if value is not None}
+    task = task_of(data, usual.task, **said)
+    compared = carried_out("compare", task)
+    if wrong := [f"{k}: has no use for {task}" for k in more if k not in parameters_of(compared)]:
+        raise UsageError(*wrong)
+    found: Comparison = compared(data, usual, strategies=strategies, **kept, **more, **settings)
     return found
 
 
@@ -110,84 +134,39 @@ def compare_on_features(
     strategies: Sequence[str] | None = None,
     labels: Sequence[int] = (),
     seeds: Sequence[int] = (0,),
+    variants: Sequence[str] = (),
+    robust: bool = False,
+    eps: str | None = None,
+    robust_by: str | None = None,
+    attacked: int | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
     **settings: Any,
 ) -> Comparison:
     """`compare` where examples have classes."""
-    strategies = USUAL if strategies is None else strategies
-    asked = _asked(recipe, settings, strategies, labels, seeds)
+    strategies = rows_of(USUAL if strategies is None else strategies, variants)
+    asked = asked_for(recipe, settings, strategies, labels, seeds, variants)
+    beyond = Withstanding.asked(robust, eps, robust_by, attacked)
     opened = store or Store()
     try:
-        return _Comparison(asked, opened, progress or Quiet()).run(data, strategies, labels, seeds)
+        stages = _Comparison(asked, opened, progress or Quiet(), beyond)
+        return stages.run(data, strategies, labels, seeds)
     finally:
         if store is None:
             opened.close()
 
 
-def _asked(
-    recipe: Recipe,
-    settings: dict[str, Any],
-    strategies: Sequence[str],
-    labels: Sequence[int],
-    seeds: Sequence[int],
-) -> Recipe:
-    """The recipe with its settings. Raises UsageError with all that is wrong or has no use."""
-    mistakes = [*_wrong_names(strategies), *_wrong_numbers(labels, seeds)]
-    try:
-        asked = recipe.changed(**settings)
-        mistakes += _useless(asked)
-    except UsageError as error:
-        mistakes += error.mistakes
-    if mistakes:
-        raise UsageError(*mistakes)
-    return asked
-
-
-def _wrong_names(strategies: Sequence[str]) -> Iterator[str]:
-    if not strategies:
-        yield "strategies: name one or several"
-    if len(set(strategies)) < len(strategies):
-        yield f"strategies: name each once, got {', '.join(strategies)}"
-    for name in strategies:
-        try:
-            strategy(name)
-        except UsageError as error:
-            yield from error.mistakes
-
-
-def _wrong_numbers(labels: Sequence[int], seeds: Sequence[int]) -> Iterator[str]:
-    if any(type(k) is not int or k < 1 for k in labels):
-        yield f"labels: expected whole numbers of 1 or more, got {list(labels)}"
-    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
-        yield f"seeds: expected whole numbers of 0 or more, got {list(seeds)}"
-    for name, numbers in (("labels", labels), ("seeds", seeds)):
-        if len(set(map(str, numbers))) < len(numbers):
-            yield f"{name}: give each once, got {list(numbers)}"
-
-
-def _useless(recipe: Recipe) -> Iterator[str]:
-    """What a fit obeys and a comparison cannot."""
-    if recipe.strategy:
-        yield "strategy: is for fit; a comparison has strategies"
-    if recipe.log:
-        yield "log: is for fit; the record of a comparison has all curves"
-    if recipe.at is not None or recipe.positive is not None:
-        yield "at, positive: are for fit; a comparison is of the most probable classes"
-    if recipe.coverage != Recipe.coverage:
-        yield "coverage: is for fit: a comparison makes no sets"
-    if recipe.rate == FIND:
-        yield f"rate: {FIND} is for fit: a comparison is at the same rate for all"
-    for name in ("backbone", "views"):
-        if len(getattr(recipe, name)) > 1:
-            yield f"{name}: a comparison is of one, got {', '.join(getattr(recipe, name))}"
-
-
 class _Comparison:
     """Its stages stand below in the order in which they happen."""
 
-    def __init__(self, recipe: Recipe, store: Store, progress: Progress) -> None:
-        self.recipe, self.store, self.progress = recipe, store, progress
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: Store,
+        progress: Progress,
+        beyond: Withstanding | None = None,
+    ) -> None:
+        self.recipe, self.store, self.progress, self.beyond = recipe, store, progress, beyond
         self.until = time.monotonic() + recipe.budget
 
     def run(
@@ -198,9 +177,9 @@ class _Comparison:
         seeds: Sequence[int],
     ) -> Comparison:
         self._read(self._listed(source, strategies))
-        wanted = [strategy(name).of(self.row.spec.reads) for name in strategies]
+        wanted = self.wanted
         self._extract()
-        self.attack = compared_by(wanted, self.recipe)
+        self.attack = "" if self.beyond else compared_by(wanted, self.recipe)
         amounts: list[int | str] = [*sorted(labels), ALL]
         jobs = [(one, k, seed) for k in amounts for seed in seeds for one in wanted]
         outcomes = []
@@ -211,7 +190,9 @@ class _Comparison:
             outcomes.append(self._outcome(one, k, seed, until))
             self.progress.say(f"{one.name}, {k} labels, seed {seed}: {outcomes[-1].accuracy:.1%}")
         about = (self.data, self.measured, self.recipe, self.row.name, self.one.spec.size)
-        told = Telling(*about, self.attack)
+        notes = (*alike(wanted, self.row.spec.reads, len(self.learning)),)
+        asked = self.beyond.settings() if self.beyond else {}
+        told = Telling(*about, self.attack, notes, asked)
         return Comparison(told.record(wanted, outcomes), tuple(outcomes))
 
     def _listed(self, source: Any, strategies: Sequence[str]) -> Dataset:
@@ -222,8 +203,12 @@ class _Comparison:
         check_learnable(listed)
         self.kind = modality(listed.modality)
         self.row = networks(r, self.kind.views, self.kind.inputs)[0]
-        trained = r.changed(strategy=tuple(strategies))
+        self.wanted = [varied(name).of(self.row.spec.reads) for name in strategies]
+        trained = r.changed(strategy=tuple(dict.fromkeys(map(base_of, strategies))))
         refuse_wrong_settings(trained, self.kind, [self.row], listed.classes)
+        refuse_other_augmentation(self.wanted, self.kind)
+        if self.beyond is not None:
+            self.beyond.refuse_other(listed.modality)
         return listed
 
     def _read(self, listed: Dataset) -> None:
@@ -260,17 +245,43 @@ class _Comparison:
         if not wanted.trains:
             answer = fit.head.scores(self.held_seen.features).argmax(1)  # type: ignore[arg-type]
             outcome = Outcome(wanted.name, k, seed, answer == self.truth, answer, probing)
-            return replace(outcome, robust=self._held_up(partial(self._frozen, fit, some), k))
+            temperature = fit_temperature(fit.left_out, self.learning.targets[some])
+            model = as_model(self.one, fit.head, temperature, self.data)
+            return self._beyond(outcome, partial(self._frozen, fit, some), lambda: model)
         run, trained = self._trained(wanted, k, seed, some, fit, until)
         before = probing if wanted.head == "ridge" else 0.0
         outcome = outcome_of(wanted.name, k, seed, self.truth, run, trained, before)
-        return replace(outcome, robust=self._held_up(lambda: run.model, k))
+        return self._beyond(outcome, lambda: run.model, partial(self._tuned, run, wanted))
 
-    def _held_up(self, model: Callable[[], Any], k: int | str) -> npt.NDArray[np.bool_] | None:
-        """Which answers hold under attack, where a strategy learns for that."""
-        if not self.attack or k != ALL:
-            return None
-        return under_attack(model(), self._held, self.attack, self.recipe.seed)
+    def _beyond(
+        self, outcome: Outcome, network: Callable[[], Any], model: Callable[[], Model]
+    ) -> Outcome:
+        """With what is measured beyond accuracy, where all examples were learned from: as asked, or
+        else quickly where a strategy learns for that.
+        """
+        if outcome.labels != ALL:
+            return outcome
+        if self.beyond is not None:
+            begin = time.monotonic()
+            asked: dict[str, Any] = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
+            asked |= {"store": self.store, "progress": self.progress}
+            withstood = self.beyond.measured(model(), self.measured, self.held_seen, **asked)
+            self.until += time.monotonic() - begin  # the budget is for training
+            return replace(outcome, withstood=withstood)
+        if not self.attack:
+            return outcome
+        return replace(
+            outcome, robust=under_attack(network(), self._held, self.attack, self.recipe.seed)
+        )
+
+    def _tuned(self, run: "Training", wanted: Strategy) -> Model:
+        """The network of a run that has ended as a model; the network is on the CPU after it."""
+        from regraft.training.tuned import tuned_row
+
+        model: Any = run.model.cpu()
+        row = tuned_row(model, self.row, self.one.spec, wanted.name)
+        one = Extractor(row, self.one.spec, self.one.engine_name)
+        return as_model(one, model.head(), 1.0, self.data)  # its scores are calibrated logits
 
     def _frozen(self, fit: HeadFit, some: Numbers) -> Any:
         """The probe as one network."""
@@ -305,7 +316,7 @@ class _Comparison:
         about = (self.row, self.one.spec, fit.head, temperature, lesson, plan, self.kind)
         begun = ready(wanted, *about, engine=self.one.engine_name)
         held = begun.taken(self._held)
-        steps = min(plan.steps, _affordable(begun, held, until))
+        steps = min(plan.steps, affordable(begun, held, until))
         begun = replace(begun, plan=replace(plan, steps=steps))
         begun.fill(self.progress)
         run = begun.training(
@@ -316,7 +327,7 @@ class _Comparison:
         )
         start = copied(run.moving)
         trained = run.run()
-        settle(run, trained, start, wanted.back if len(some) < FEW else 0.0)
+        settle(run, trained, start, wanted.back_of(len(some)))
         return run, trained
 
     def _lesson(self, some: Numbers) -> "Lesson":
@@ -355,33 +366,6 @@ class _Comparison:
         if self.recipe.epochs is not None:
             return max(1, round(self.recipe.epochs * n / batch))
         return max(FEWEST_STEPS, round(EPOCHS * n / batch))
-
-
-def _affordable(begun: "Ready", held: "Held", until: float) -> int:
-    """Steps for which there is time beside the looks, of which a longer run has more."""
-    from regraft.training.loop import LOOKS
-
-    pace, plan = begun.pace(), begun.plan
-    look = _look_seconds(begun, held) * (2 if plan.average else 1)  # of the averaged weights too
-    left = until - time.monotonic() - pace.before - 2 * look  # at the start and for the answers
-    epoch = len(begun.material.labels) / plan.batch
-    steps = 1
-    for looks in range(LOOKS, 1, -1):
-        steps = int((left - looks * look) / pace.step)
-        if steps >= (looks - 0.5) * epoch:
-            break
-    return max(1, steps)
-
-
-def _look_seconds(begun: "Ready", held: "Held") -> float:
-    """Of one look at all examples, by one at a part of them."""
-    from regraft.training.judging import AT_ONCE
-
-    some = replace(held, pixels=held.pixels[:AT_ONCE])
-    device = next(begun.model.parameters()).device
-    start = time.perf_counter()
-    some.logits(begun.model, device)
-    return (time.perf_counter() - start) * len(held.pixels) / len(some.pixels)
 
 
 def drawn(labels: Numbers, k: int | str, seed: int) -> Numbers:

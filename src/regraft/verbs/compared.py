@@ -1,10 +1,11 @@
 """What a comparison found, as plain data for its page."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from regraft.storage import write_atomically
 from regraft.training.strategies import Strategy
 from regraft.verbs.measuring import counts
 from regraft.verbs.told import left_out
+from regraft.verbs.withstanding import over_seeds
 
 if TYPE_CHECKING:
     from regraft.training.averaging import State
@@ -29,7 +31,8 @@ Numbers = npt.NDArray[np.int64]
 ALL = "all"
 BUDGET = 600.0  # seconds, by default
 NAMED = 8  # files in one sentence
-OPTIONS = {"weights": "class_weights", "split": "split_column"}  # where they have other names
+# Where options have other names.
+OPTIONS = {"weights": "class_weights", "split": "split_column", "attacked": "examples"}
 ONLY_IN_PYTHON = {"seed", "parts", "views", "licence", "resamples"}
 
 
@@ -40,6 +43,7 @@ class Outcome:
     right   (m,) whether each measured example was told right
     answer  (m,) the class numbers that were answered
     robust  (k,) whether each of some was still told right under attack; None: not measured
+    withstood  what `Withstanding` measured, where that was asked for
     """
 
     strategy: str
@@ -51,6 +55,7 @@ class Outcome:
     curve: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
     robust: npt.NDArray[np.bool_] | None = None
+    withstood: dict[str, Any] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -130,7 +135,12 @@ def outcome_of(
 
 @dataclass(frozen=True)
 class Telling:
-    """What all outcomes of a comparison share."""
+    """What all outcomes of a comparison share.
+
+    attack  that answers were held against where a strategy learns for that
+    notes   what else must be said of the rows
+    beyond  settings of `Withstanding`, where it was asked for
+    """
 
     data: Dataset
     measured: Dataset
@@ -138,6 +148,8 @@ class Telling:
     backbone: str
     size: int
     attack: str = ""
+    notes: tuple[str, ...] = ()
+    beyond: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def truth(self) -> Numbers:
@@ -164,6 +176,10 @@ class Telling:
 
     def _warnings(self, outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield from sorted({f"{o.strategy}: {w}" for o in outcomes for w in o.warnings})
+        yield from self.notes
+        for o in outcomes:
+            for why in (o.withstood or {}).get("robust", {}).get("why", ()):
+                yield f"{o.strategy}: the figure under attack is unreliable: {why}"
         if lost := left_out(self.data):
             names = ", ".join(one["file"] for one in lost[:NAMED])
             more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
@@ -192,6 +208,8 @@ class Telling:
 
     def _robust(self, whole: Sequence[Outcome]) -> dict[str, Any]:
         """What still holds under attack, over the seeds; nothing where it was not measured."""
+        if measured := [o.withstood for o in whole if o.withstood is not None]:
+            return over_seeds(measured)
         flags = [o.robust for o in whole if o.robust is not None]
         if not flags:
             return {}
@@ -225,17 +243,21 @@ class Telling:
     def _command(self, wanted: Sequence[Strategy], outcomes: Sequence[Outcome]) -> str:
         labels = [k for k in dict.fromkeys(o.labels for o in outcomes) if k != ALL]
         seeds = sorted({o.seed for o in outcomes})
-        return command(self.recipe, [one.name for one in wanted], seeds, labels)
+        return command(self.recipe, [one.name for one in wanted], seeds, labels, self.beyond)
 
 
 def command(
-    recipe: Recipe, strategies: Sequence[str], seeds: Sequence[int], labels: Sequence[Any] = ()
+    recipe: Recipe,
+    strategies: Sequence[str],
+    seeds: Sequence[int],
+    labels: Sequence[Any] = (),
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """What makes the same comparison again: a command line where it can say all of it."""
     usual = Recipe(budget=BUDGET, source=recipe.source).to_dict()
     own = {k: v for k, v in recipe.to_dict().items() if v != usual[k]}
     lists = {"strategies": [*strategies], "labels": [*labels], "seeds": [*seeds]}
-    asked, source = {**lists, **own}, recipe.source
+    asked, source = {**lists, **own, **more}, recipe.source
     if not source or ONLY_IN_PYTHON & set(asked):
         settings = "".join(f", {name}={value!r}" for name, value in asked.items() if value != [])
         return f"regraft.compare({repr(source) if source else 'data'}{settings})"

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ from regraft.verbs.measuring import (
 )
 from regraft.verbs.robust import EXAMPLES
 from regraft.verbs.shown import mistakes, unlike
-from regraft.verbs.tasks import carried_out
+from regraft.verbs.tasks import carried_out, parameters_of
 
 
 def evaluate(
@@ -106,7 +105,7 @@ def evaluate(
 def _measured(read: Any, data: Any, **settings: Any) -> Report:
     """By the function of the model's task. Raises UsageError where it knows no parts."""
     measured = carried_out("evaluate", read.task)
-    if "tiles" in settings and "tiles" not in signature(measured).parameters:
+    if "tiles" in settings and "tiles" not in parameters_of(measured):
         raise UsageError(f"tiles: has no use for a model of {read.task}")
     found: Report = measured(read, data, **settings)
     return found

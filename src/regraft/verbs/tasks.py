@@ -93,3 +93,10 @@ def carried_out(verb: str, task: str) -> Callable[..., Any]:
     module, name = rows[task]
     found: Callable[..., Any] = getattr(import_module(module), name)
     return found
+
+
+def parameters_of(function: Callable[..., Any]) -> frozenset[str]:
+    """Names of what a function takes, beside settings of any name."""
+    from inspect import signature
+
+    return frozenset(signature(function).parameters)
