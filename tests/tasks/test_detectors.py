@@ -12,7 +12,8 @@ from regraft.backbones.catalog import find
 from regraft.data.boxes.composed import SHAPES, composed
 from regraft.errors import UsageError
 from regraft.export.bundle import read_bundle
-from regraft.export.formats import FORMATS, Wanted
+from regraft.export.formats import FORMATS
+from regraft.export.wanted import Wanted
 from regraft.model.detecting import DetectionModel
 from regraft.tasks.detection.anchors import ANCHORS
 from regraft.tasks.detection.augment import augmented

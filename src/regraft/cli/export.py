@@ -16,7 +16,10 @@ def export(
         Path, typer.Argument(metavar="MODEL", help="A bundle that fit wrote: model.regraft")
     ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder, or an older export.")],
-    to: Annotated[str, typer.Option(metavar="FORMAT", help="onnx, openvino or torch.")] = "onnx",
+    to: Annotated[
+        str,
+        typer.Option(metavar="FORMAT", help="onnx, openvino, torch, litert, savedmodel or keras."),
+    ] = "onnx",
     examples: Annotated[
         str | None,
         typer.Option(
@@ -29,9 +32,14 @@ def export(
         int, typer.Option(min=1, metavar="NUMBER", help="Examples that are re-scored, at most.")
     ] = 256,
     batch: Annotated[
-        int,
-        typer.Option(min=0, max=1024, metavar="NUMBER", help="Examples at once; 0: any number."),
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            max=1024,
+            metavar="NUMBER",
+            help="Examples at once; 0: any number; by default that, or 1 where a format needs one.",
+        ),
+    ] = None,
     label: Label = None,
     path_column: PathColumn = None,
     text: Text = None,

@@ -5,6 +5,7 @@ of the format. What stands in export.json, under networks[].spec, tells the prep
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,31 @@ def by_torch(given: list[Any]) -> list[Any]:
         return [one.numpy() for one in program(*map(torch.tensor, given))]
 
 
+def by_litert(given: list[Any]) -> list[Any]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(str(HERE / "graph.tflite")).get_signature_runner()
+    found = runner(**{f"args_{i}": one for i, one in enumerate(given)})
+    return [found[f"output_{i}"] for i in range(len(found))]
+
+
+def by_keras(given: list[Any]) -> list[Any]:
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # or tensorflow, or jax
+    import keras
+
+    model = keras.saving.load_model(HERE / "graph.keras", compile=False, safe_mode=True)
+    return [one.detach().numpy() if hasattr(one, "detach") else one for one in model(given)]
+
+
+def by_savedmodel(given: list[Any]) -> list[Any]:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(HERE / "savedmodel"))
+    named = {f"args_{i}": tf.constant(one) for i, one in enumerate(given)}
+    found = loaded.signatures["serving_default"](**named)
+    return [found[f"output_{i}"].numpy() for i in range(len(found))]
+
+
 # What the outputs of one example say, by the task ------------------------------------------------
 
 
@@ -112,7 +138,14 @@ def words(probabilities: Any) -> str:
     return "".join(TOLD["characters"][k - 1] for k in firsts if k)
 
 
-RUN = {"onnx": by_onnx, "openvino": by_openvino, "torch": by_torch}
+RUN = {
+    "onnx": by_onnx,
+    "openvino": by_openvino,
+    "torch": by_torch,
+    "litert": by_litert,
+    "keras": by_keras,
+    "savedmodel": by_savedmodel,
+}
 SAYS: dict[str, Any] = {
     "classification": classes,
     "tags": tags,

@@ -1,56 +1,36 @@
 """Formats that a model is exported to: a row each, open to the entry points regraft.exporters."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from inspect import Parameter, signature
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from regraft.errors import MissingExtra, UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-Arrays = Sequence[npt.NDArray[Any]]
-Run = Callable[[Arrays], list[npt.NDArray[np.float32]]]  # inputs → outputs; from several threads
+from regraft.export.wanted import Arrays, Run, Wanted
 
 MOST_EXAMPLES = 4096  # at once
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be written.
-
-    module   such as `graph.Deployed`, in evaluation mode
-    samples  an input each, for tracing
-    names    of the inputs
-    varying  for each input its axes whose length varies, 0 being the examples
-    outputs  names of what the module gives, in its order
-    """
-
-    module: "nn.Module"
-    samples: Sequence["Tensor"]
-    names: Sequence[str]
-    varying: Sequence[Sequence[int]]
-    outputs: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Format:
     """One row of FORMATS.
 
-    needs  distributions that must be installed to write and to run it
-    extra  that installs them
-    file   name of the graph
-    write  what is wanted, file → the file and what belongs to it
-    open   file → what runs it
-    safe   whether opening a file of unknown origin can run no code that is in it
+    needs   distributions that must be installed to run it; ``a|b``: either of them
+    extra   that installs them
+    file    name of the graph
+    write   what is wanted, file → the file and what belongs to it
+    open    file → what runs it
+    safe    whether opening a file of unknown origin can run no code that is in it
+    fixed   whether its inputs have one shape each: one example at once, none of varying length
+    writes  distributions that must be installed beside them to write it
     """
 
     needs: tuple[str, ...]
@@ -59,19 +39,33 @@ class Format:
     write: Callable[[Wanted, Path], None]
     open: Callable[[Path], Run]
     safe: bool = True
+    fixed: bool = False
+    writes: tuple[str, ...] = ()
 
-    def versions(self) -> dict[str, str]:
+    def versions(self, writing: bool = False) -> dict[str, str]:
         """Of what it needs. Raises PackageNotFoundError."""
-        return {name: version(name) for name in self.needs}
+        needs = (*self.needs, *(self.writes if writing else ()))
+        return dict(_installed(one) for one in needs)
 
 
-def export_format(name: str) -> Format:
+def _installed(names: str) -> tuple[str, str]:
+    """The distribution that is installed, the first of ``a|b``, and its version."""
+    first, *others = names.split("|")
+    for name in others:
+        try:
+            return name, version(name)
+        except PackageNotFoundError:
+            continue
+    return first, version(first)
+
+
+def export_format(name: str, writing: bool = False) -> Format:
     """The row of that name. Raises UsageError with the valid names, MissingExtra."""
     rows = FORMATS if name in FORMATS else {**FORMATS, **_plugins()}
     if name not in rows:
         raise UsageError(f"to: {name!r} is not known; choose one of {', '.join(sorted(rows))}")
     try:
-        rows[name].versions()
+        rows[name].versions(writing)
     except PackageNotFoundError as error:
         raise MissingExtra(str(error.name), rows[name].extra) from None
     return rows[name]
@@ -201,10 +195,52 @@ def _open_torch(file: Path) -> Run:
     return run
 
 
+# --- the others ----------------------------------------------------------------------------------
+
+
+def _of(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module that is imported when it is called: each brings a library along."""
+
+    def call(*args: Any) -> Any:
+        return getattr(import_module(module), name)(*args)
+
+    return call
+
+
+_LITERT, _KERAS = "regraft.export.litert", "regraft.export.keras"
+_SAVEDMODEL = "regraft.export.savedmodel"
+
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "onnx": Format(("onnx", "onnxruntime"), "onnx", "graph.onnx", _write_onnx, _open_onnx),
         "openvino": Format(("openvino",), "openvino", "graph.xml", _write_openvino, _open_openvino),
         "torch": Format(("torch",), "torch", "graph.pt2", _write_torch, _open_torch, safe=False),
+        "litert": Format(
+            ("ai-edge-litert",),
+            "litert",
+            "graph.tflite",
+            _of(_LITERT, "write_litert"),
+            _of(_LITERT, "open_litert"),
+            fixed=True,
+            writes=("litert-torch",),
+        ),
+        "keras": Format(
+            ("keras", "h5py"),
+            "keras",
+            "graph.keras",
+            _of(_KERAS, "write_keras"),
+            _of(_KERAS, "open_keras"),
+            fixed=True,
+        ),
+        "savedmodel": Format(
+            ("tensorflow|tensorflow-cpu",),
+            "savedmodel",
+            "savedmodel/saved_model.pb",
+            _of(_SAVEDMODEL, "write_savedmodel"),
+            _of(_SAVEDMODEL, "open_savedmodel"),
+            safe=False,
+            fixed=True,
+            writes=("keras", "h5py"),
+        ),
     }
 )

@@ -29,7 +29,8 @@ from regraft.data.paths import inside
 from regraft.errors import BundleError, RegraftError, Unreadable
 from regraft.export.archive import read_file
 from regraft.export.at_hand import TOLD
-from regraft.export.formats import Run, export_format
+from regraft.export.formats import export_format
+from regraft.export.wanted import Run
 from regraft.modalities import modality
 from regraft.modalities.spec import InputSpec
 from regraft.model.carried import ToldNetwork, refusals
@@ -162,7 +163,8 @@ def load_exported(folder: Path, trusted: str | None = None) -> Any:
     if not kind.safe and trusted != told["files"][kind.file]:
         raise BundleError(
             f"{folder}: its runtime reads {kind.file} in a way that can run code, so it is opened "
-            "only by your own program that trusts it; for Regraft export to onnx or openvino"
+            "only by your own program that trusts it; for Regraft export to onnx, openvino, litert "
+            "or keras"
         )
     try:
         graph = _opened(folder, told, kind.open(inside(folder, kind.file)))

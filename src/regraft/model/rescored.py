@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from regraft.data.inline import contents
-from regraft.export.formats import Arrays
+from regraft.export.wanted import Arrays
 from regraft.model.exported import Graph, load_exported
 from regraft.model.predict import predict_in_turn
 

@@ -13,7 +13,7 @@ from regraft.backbones.readers import reader
 from regraft.backbones.weights import row_file
 from regraft.data.dataset import Dataset
 from regraft.errors import Unreadable
-from regraft.export.formats import Wanted
+from regraft.export.wanted import Wanted
 from regraft.model.carried import told_of
 from regraft.model.encoded import MEMORY, prepared_views
 from regraft.model.model import Model, OnFeatures

@@ -43,7 +43,7 @@ def export(
     to: str = "onnx",
     examples: Any = None,
     count: int = COUNT,
-    batch: int = 0,
+    batch: int | None = None,
     progress: Progress | None = None,
     **columns: Any,
 ) -> dict[str, Any]:
@@ -53,7 +53,8 @@ def export(
     out       the folder; an earlier export there is replaced
     examples  what is re-scored: a Dataset or a source; None: what the model was fitted on
     count     at most so many of them, held-out ones first
-    batch     examples that the graph reads at once; 0: any number
+    batch     examples that the graph reads at once; 0: any number; None: that, where the format
+              can, else 1
     columns   of a manifest: label, text, path_column, root
 
     Returns the proof of parity, as it is in the folder. Raises UsageError, DataError where nothing
@@ -63,6 +64,7 @@ def export(
     model = opened(model)
     how: Deployment = carried_out("export", model.task)()
     kind = _refuse(model, how, to, folder, count, batch)
+    batch = int(kind.fixed) if batch is None else batch
     chosen = _chosen(model, examples, count, {**how.columns(model), **columns})
     with _beside(folder) as draft:
         written = Written(draft, to, kind, batch)
@@ -82,7 +84,9 @@ def _name(model: Any) -> str:
     return str(model.record.get("name") or "model")
 
 
-def _refuse(model: Any, how: Deployment, to: str, folder: Path, count: int, batch: int) -> Format:
+def _refuse(
+    model: Any, how: Deployment, to: str, folder: Path, count: int, batch: int | None
+) -> Format:
     mistakes = []
     if isinstance(model, OnGraph):
         mistakes.append("model: this is an export already; name the bundle that it came from")
@@ -90,7 +94,7 @@ def _refuse(model: Any, how: Deployment, to: str, folder: Path, count: int, batc
         mistakes.append(reason)
     if count < 1:
         mistakes.append(f"count: expected 1 or more, got {count}")
-    if not 0 <= batch <= 1024:
+    if batch is not None and not 0 <= batch <= 1024:
         mistakes.append(f"batch: expected 0 (any number) to 1024, got {batch}")
     is_folder = folder.is_dir() and not folder.is_symlink()
     if folder.exists() and not (is_folder and _is_replaceable(folder)):
@@ -98,7 +102,9 @@ def _refuse(model: Any, how: Deployment, to: str, folder: Path, count: int, batc
     if not folder.absolute().parent.is_dir():
         mistakes.append(f"out: the folder {folder.parent} does not exist; create it first")
     try:
-        kind = export_format(to)
+        kind = export_format(to, writing=True)
+        if kind.fixed and batch not in (None, 1):
+            mistakes.append(f"batch: {to} reads one example at once; leave it out, or use onnx")
     except UsageError as error:
         mistakes += error.mistakes
     if mistakes:
@@ -153,10 +159,16 @@ def _beside(folder: Path) -> Iterator[Path]:
 
 def _write(model: Any, how: Deployment, written: Written) -> None:
     draft, kind = written.folder, written.kind
+    wanted = how.wanted(model, written.batch)
+    if kind.fixed and any(wanted.varying):
+        raise UsageError(
+            f"to: {written.to} reads inputs of one size, and this model reads {model.modality}s of "
+            "any length; use onnx or openvino"
+        )
     try:
         with warnings.catch_warnings():  # those of converters are not the user's concern
             warnings.simplefilter("ignore")
-            kind.write(how.wanted(model, written.batch), draft / kind.file)
+            kind.write(wanted, draft / kind.file)
     except RegraftError:
         raise
     except Exception as error:  # converters raise nearly anything
@@ -167,7 +179,8 @@ def _write(model: Any, how: Deployment, written: Written) -> None:
     for i, one in enumerate(how.networks(model)):
         if one.vocabulary is not None:
             (draft / tokenizer_name(i)).write_bytes(one.vocabulary)
-    files = {path.name: file_hash(path) for path in sorted(draft.iterdir())}
+    some = sorted(path for path in draft.rglob("*") if path.is_file())
+    files = {path.relative_to(draft).as_posix(): file_hash(path) for path in some}
     _put(draft / RECORD, model.record)
     _put(draft / TOLD, _told(model, how, written, files))
     example = resources.files("regraft.export").joinpath(EXAMPLE)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from regraft.data.dataset import Dataset
 from regraft.errors import Unreadable
 from regraft.evaluation.detection import Detections, average_precision
-from regraft.export.formats import Wanted
+from regraft.export.wanted import Wanted
 from regraft.model.detecting import DetectionModel
 from regraft.model.encoded import MEMORY
 from regraft.model.found import found_in_turn

@@ -10,7 +10,7 @@ from regraft.backbones.readers import reader
 from regraft.data.dataset import Dataset
 from regraft.errors import Unreadable
 from regraft.evaluation.transcription import counted
-from regraft.export.formats import Wanted
+from regraft.export.wanted import Wanted
 from regraft.model.encoded import MEMORY
 from regraft.model.said import said_in_turn
 from regraft.model.transcribing import TranscriptionModel

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regraft.data.dataset import Dataset
-from regraft.export.formats import Wanted
+from regraft.export.wanted import Wanted
 from regraft.model.encoded import MEMORY
 from regraft.model.tagged import told_tags, told_values
 from regraft.model.vectors import VectorModel
