@@ -128,7 +128,7 @@ def _with(row: Strategy, name: str, variants: Sequence[Variant]) -> Strategy:
     return replace(
         row,
         name=name,
-        told=f"{row.told}; with {', '.join(one.told for one in variants)}",
+        told=f"as {row.name}, with {', '.join(one.told for one in variants)}",
         settings={**row.settings, **settings},
         reading=reading,
         **fields_of_row,
