@@ -17,7 +17,7 @@ from regraft.backbones.weights import weight_file
 from regraft.errors import BackboneError, BundleError, MissingExtra, RegraftError, UsageError
 from regraft.model import carried
 from regraft.model.model import Model
-from regraft.verbs import latency, quantize
+from regraft.verbs import latency, learning_again, quantize
 from regraft.verbs.fitted import Fitted
 from regraft.verbs.refitting import Refitted
 
@@ -195,9 +195,9 @@ def test_a_model_that_lost_too_much_is_not_given(
         )
 
     monkeypatch.setattr(quantize, "with_networks", turned)
-    monkeypatch.setattr(quantize, "quantized", lambda one, method, examples: one)
+    monkeypatch.setattr(learning_again, "quantized", lambda one, method, examples: one)
     with pytest.raises(RegraftError, match="quantize: refused: Accuracy falls"):
-        regraft.quantize(fitted.model, max_drop=2.0, resamples=100)
+        regraft.quantize(fitted.model, max_drop=2.0, resamples=100, qat="never")
 
 
 def test_all_mistakes_are_told_together(fitted: Fitted) -> None:
@@ -211,7 +211,7 @@ def test_strangers_calibrate_and_are_not_measured_on(
     fitted: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing that the model learned from is here; then its head stays."""
-    monkeypatch.setattr(quantize, "quantized", lambda one, method, examples: one)
+    monkeypatch.setattr(learning_again, "quantized", lambda one, method, examples: one)
     data = fitted.data.held_out
     unknown = replace(fitted.model, record={**fitted.model.record, "learned": []})
     made = regraft.quantize(
@@ -222,3 +222,51 @@ def test_strangers_calibrate_and_are_not_measured_on(
     assert "without 10 that it was calibrated on" in record["examples"]
     assert "the head stays" in record["told"]
     np.testing.assert_array_equal(made.head.coefficients, unknown.head.coefficients)
+
+
+# --- learning again ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_network_learns_again_as_if_in_whole_numbers(
+    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning_again, "SECONDS", 10.0)
+    monkeypatch.setattr(learning_again, "FEWEST_HELD", 3)
+    made = regraft.quantize(fitted.model, calibration=12, qat="always", **FREE)
+    record = made.record["before_after"]
+    assert "learn" in record["told"]
+    assert "held back" in record["told"]
+    (one,) = made.extractors
+    assert one.row.graph == "openvino"
+    assert record["after"]["bytes"] < 0.5 * record["before"]["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "lost", "learns"),
+    [("auto", 0.004, 0), ("auto", 0.006, 1), ("never", 0.2, 0), ("always", -0.1, 1)],
+)
+def test_it_learns_again_where_much_is_lost_or_it_is_asked_to(
+    asked: str, lost: float, learns: int, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Any] = []
+    about = quantize.Asked("static", None, None, 10, asked, 0, 100)
+
+    class Voice:
+        say = staticmethod(said.append)
+
+    record = {"lost": {"value": lost}}
+    voice: Any = Voice()
+    assert quantize._learns_again(fitted.model, ["static"], record, about, voice) == bool(learns)
+    assert len(said) == learns
+    assert all("0.5" in text for text in said)
+    if learns:
+        assert not quantize._learns_again(fitted.model, ["weights"], record, about, voice)
+        assert "it cannot learn again" in said[-1]
+
+
+def test_when_to_learn_again_is_refused_before_the_work(fitted: Fitted) -> None:
+    with pytest.raises(UsageError, match="auto, always or never"):
+        regraft.quantize(fitted.model, qat="sometimes")
+    with pytest.raises(UsageError, match="for the method static"):
+        regraft.quantize(fitted.model, qat="always", method="weights")

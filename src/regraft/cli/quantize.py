@@ -34,6 +34,14 @@ def quantize(
         int | None,
         typer.Option(metavar="NUMBER", help="Examples that the ranges come from; by default 300."),
     ] = None,
+    qat: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="Learn again as if in whole numbers: auto (default: where more than 0.5 points "
+            "are lost), always or never.",
+        ),
+    ] = None,
     seed: Seed = None,
     label: Label = None,
     path_column: PathColumn = None,
@@ -42,6 +50,6 @@ def quantize(
 ) -> Reply:
     """Make a model faster: whole numbers of 8 bits."""
     told = columns(label, None, path_column, text, None, root)
-    asked = {"method": method, "head": head, "calibration": calibration, "seed": seed}
+    asked = {"method": method, "head": head, "calibration": calibration, "qat": qat, "seed": seed}
     small = smaller(voice, "quantize", model, data, out, max_drop, **asked, **told)
     return written(voice, small, out)

@@ -1,7 +1,8 @@
 """One point of a pruning: a narrower network learns again, and gets a head and its calibration."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from regraft.training.grafted import Grafted
     from regraft.training.teaching import Teaching
     from regraft.training.tuning import Lesson, Ready
+
+# A model → what it is in while it learns again.
+Within = Callable[["Grafted"], AbstractContextManager[Any]]
 
 RECOVERY = Strategy(
     "recover",
@@ -174,31 +178,42 @@ class Narrower:
 
     # --- one point -------------------------------------------------------------------------------
 
-    def recovered(self, target: str, row: CatalogRow, seconds: float) -> Narrowed:
-        """A pruned network after it has learned again for about so many seconds."""
+    def recovered(
+        self,
+        target: str,
+        row: CatalogRow,
+        seconds: float,
+        wanted: Strategy = RECOVERY,
+        within: Within = nullcontext,
+    ) -> Narrowed:
+        """A smaller network after it has learned again for about so many seconds.
+
+        within  what the model is in while it learns
+        """
         narrow = Extractor(row, self.one.spec, self.one.engine_name)
         with self.progress.stage(f"{target}: its head", 1) as advance:
             fit = self.head(narrow)
             advance(1)
         began = time.monotonic()
-        ready = self._ready(narrow, fit)
-        steps = self._steps(ready, seconds - (time.monotonic() - began))
-        ready = replace(ready, plan=replace(ready.plan, steps=steps))
-        told = self._trained(ready, began + seconds if steps > LEAST_STEPS else None)
+        ready = self._ready(narrow, fit, wanted)
+        with within(ready.model):
+            steps = self._steps(ready, seconds - (time.monotonic() - began))
+            ready = replace(ready, plan=replace(ready.plan, steps=steps))
+            told = self._trained(ready, began + seconds if steps > LEAST_STEPS else None)
         tuned = self._tuned(ready, row)
         return self._calibrated(target, tuned, ready, told)
 
-    def _ready(self, narrow: Extractor, fit: HeadFit) -> "Ready":
+    def _ready(self, narrow: Extractor, fit: HeadFit, wanted: Strategy) -> "Ready":
         """A run of one step: how many there may be is not known yet."""
         from regraft.training.objectives import Taught
         from regraft.training.start import settings_of
         from regraft.training.tuning import ready
 
         kind, size = modality(self.model.modality), narrow.spec.size
-        settings = settings_of(RECOVERY, {"augment": DEFAULT})
+        settings = settings_of(wanted, {"augment": DEFAULT})
         plan = Plan(**settings, size=size, steps=1, batch=BATCH, seed=self.seed)
         temperature = fit_temperature(fit.left_out, self.train.labels)
-        about = (RECOVERY, narrow.row, narrow.spec, fit.head, temperature)
+        about = (wanted, narrow.row, narrow.spec, fit.head, temperature)
         made = ready(*about, self.lesson(self.train), plan, kind)
         objective = Taught(plan, made.material, self._teaching())
         return replace(made, material=replace(made.material, objective=objective))
@@ -253,7 +268,7 @@ class Narrower:
     def _tuned(self, ready: "Ready", row: CatalogRow) -> Extractor:
         from regraft.training.tuned import tuned_row
 
-        tuned = tuned_row(ready.model.cpu(), row, ready.spec, RECOVERY.name)
+        tuned = tuned_row(ready.model.cpu(), row, ready.spec, ready.wanted.name)
         return Extractor(tuned, ready.spec, self.one.engine_name)
 
     def _calibrated(

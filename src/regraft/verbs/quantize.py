@@ -11,30 +11,36 @@ from typing import Any
 
 import numpy as np
 
-from regraft.backbones.extractor import Extractor
 from regraft.backbones.store import Store
 from regraft.compression.quantization import (
     CALIBRATED_ON,
     METHODS,
     USUAL,
     method_row,
-    quantized,
     refuse_graph,
 )
 from regraft.data.dataset import Dataset
 from regraft.data.inline import contents
 from regraft.errors import DataError, UsageError
-from regraft.model.encoded import prepared_views
 from regraft.model.model import Model
 from regraft.model.opening import opened
 from regraft.progress import Progress, Quiet
 from regraft.verbs.before_after import before_and_after, kept
+from regraft.verbs.learning_again import (
+    ALWAYS,
+    AUTO,
+    FEWEST,
+    LEARNS_FROM,
+    NEVER,
+    in_whole_numbers,
+    learned_again,
+    unfit,
+)
 from regraft.verbs.refitting import HEADS, Refitted, with_networks
 from regraft.verbs.tasks import carried_out
 from regraft.verbs.unseen import Division, divided_for, examples_of
 
 MAX_DROP = 1.0  # points of accuracy that may be lost, if nobody says otherwise
-FEWEST = 10  # calibration examples
 
 
 def quantize(
@@ -45,6 +51,7 @@ def quantize(
     head: str | None = None,
     max_drop: float | None = MAX_DROP,
     calibration: int = CALIBRATED_ON,
+    qat: str = AUTO,
     seed: int = 0,
     resamples: int = 1000,
     store: Store | None = None,
@@ -62,6 +69,9 @@ def quantize(
                  None: refit where the model has such a head and its examples are there
     max_drop     points of accuracy that may be lost, in hundredths; None: any
     calibration  examples that the ranges come from
+    qat          auto: where more than 0.5 points are lost, the network learns again for some
+                 minutes as if it computed in whole numbers (`compression.simulated`), and what is
+                 better on examples held back is taken; always: that in any case; never
     columns      of a manifest: label, text, path_column, root
 
     The comparison with the old model is in ``record["before_after"]``. Raises UsageError, DataError
@@ -73,7 +83,7 @@ def quantize(
         read,
         data,
         columns,
-        Asked(method, head, max_drop, calibration, seed, resamples),
+        Asked(method, head, max_drop, calibration, qat, seed, resamples),
         store=store,
         progress=progress or Quiet(),
     )
@@ -88,6 +98,7 @@ class Asked:
     head: str | None
     max_drop: float | None
     calibration: int
+    qat: str
     seed: int
     resamples: int
 
@@ -110,27 +121,64 @@ def quantize_classifier(
     chosen, division = _calibration(division, asked)
     examples = [contents(file) for file in chosen]
     made = [
-        _in_whole_numbers(model, one, method, examples, progress)
+        in_whole_numbers(model, one, method, examples, progress)
         for one, method in zip(model.extractors, methods, strict=True)
     ]
     settings: dict[str, Any] = {"store": store, "progress": progress}
     new = with_networks(
         model, tuple(made), division.taught, asked.head, seed=asked.seed, **settings
     )
-    record = before_and_after(
+    told = _told(methods, len(examples), new)
+    record = _compared(model, new.model, division, told, asked, settings)
+    if _learns_again(model, methods, record, asked, progress):
+        about = (model, new.model, division.taught, examples, asked.seed)
+        again = learned_again(*about, insists=asked.qat == ALWAYS, **settings)
+        told = f"{told}; {again.told}"
+        record = _compared(model, again.model, division, told, asked, settings)
+        new = Refitted(again.model, again.told)
+    smaller: Model = kept(new.model, record)
+    return smaller
+
+
+def _compared(
+    model: Model,
+    new: Model,
+    division: Division,
+    told: str,
+    asked: Asked,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """The table of both, on examples that taught neither."""
+    return before_and_after(
         model,
-        new.model,
+        new,
         division.unseen,
         verb="quantize",
-        told=_told(methods, len(examples), new),
+        told=told,
         which=division.which,
         max_drop=asked.max_drop,
         resamples=asked.resamples,
         seed=asked.seed,
         **settings,
     )
-    smaller: Model = kept(new.model, record)
-    return smaller
+
+
+def _learns_again(
+    model: Model,
+    methods: Sequence[str],
+    record: dict[str, Any],
+    asked: Asked,
+    progress: Progress,
+) -> bool:
+    """Whether it should, which is said with the threshold, and can."""
+    lost = 100 * record["lost"]["value"]
+    if asked.qat == NEVER or (asked.qat == AUTO and lost <= LEARNS_FROM):
+        return False
+    if reason := unfit(model, methods):
+        progress.say(f"{lost:.1f} points lost, and it cannot learn again: {reason}")
+        return False
+    progress.say(f"{lost:.1f} points lost (from {LEARNS_FROM:g} on it learns again): training")
+    return True
 
 
 def _refuse(model: Model, asked: Asked) -> None:
@@ -143,6 +191,8 @@ def _refuse(model: Model, asked: Asked) -> None:
         )
     if asked.head is not None and asked.head not in HEADS:
         mistakes.append(f"head: {asked.head!r} is not known; choose one of {', '.join(HEADS)}")
+    if asked.qat not in (AUTO, ALWAYS, NEVER):
+        mistakes.append(f"qat: expected {AUTO}, {ALWAYS} or {NEVER}, got {asked.qat!r}")
     if asked.calibration < FEWEST:
         mistakes.append(f"calibration: expected {FEWEST} examples or more, got {asked.calibration}")
     if asked.max_drop is not None and not 0 <= asked.max_drop <= 100:
@@ -151,6 +201,9 @@ def _refuse(model: Model, asked: Asked) -> None:
         raise UsageError(*mistakes)
     for one in model.extractors:
         refuse_graph(one.row)
+    methods = [asked.method or USUAL[one.spec.reads] for one in model.extractors]
+    if asked.qat == ALWAYS and (reason := unfit(model, methods)):
+        raise UsageError(f"qat: it cannot learn again: {reason}")
 
 
 def _calibration(division: Division, asked: Asked) -> tuple[list[str], Division]:
@@ -178,23 +231,6 @@ def _calibration(division: Division, asked: Asked) -> tuple[list[str], Division]
 
 def _files(data: Dataset, order: Any) -> list[str]:
     return [data.table["path"][int(i)] for i in np.sort(order)]
-
-
-def _in_whole_numbers(
-    model: Model, one: Extractor, method: str, examples: Sequence[bytes], progress: Progress
-) -> Extractor:
-    """One network, calibrated on the examples that can be decoded."""
-    with progress.stage(f"{one.row.name} in whole numbers ({method})", 1) as advance:
-        read: list[Any] = []
-        if METHODS[method].calibrated:
-            errors: dict[int, str] = {}
-            views = prepared_views(one.spec, model.modality, examples, errors)
-            read = [one.read(some[0]) for i, some in enumerate(views) if i not in errors]
-            if len(read) < FEWEST:
-                raise DataError(f"calibration: {len(read)} of {len(examples)} files can be read")
-        made = quantized(one, method, read)
-        advance(1)
-    return made
 
 
 def _told(methods: Sequence[str], examples: int, new: Refitted) -> str:
