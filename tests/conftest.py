@@ -190,6 +190,64 @@ def save_small_encoder(
     return folder
 
 
+# Whole detectors of transformers ------------------------------------------------------------------
+
+LAYERS: dict[str, object] = {
+    **{"encoder_hidden_dim": 16, "encoder_in_channels": [16, 24, 32], "encoder_ffn_dim": 16},
+    **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 16},
+    **{"d_model": 16, "decoder_in_channels": [16, 16, 16], "decoder_layers": 2},
+    **{"num_queries": 20, "num_denoising": 8},
+}
+WIDTHS = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
+WIDTHS |= {"out_features": ["stage2", "stage3", "stage4"]}
+
+
+@pytest.fixture(scope="session")
+def save_detector() -> Callable[..., Path]:
+    """Save a small detector of transformers, random, with its classes; gives its folder."""
+    return save_small_detector
+
+
+def save_small_detector(
+    folder: Path, kind: str = "RTDetrV2", classes: Sequence[str] = ("disc", "cat"), size: int = 96
+) -> Path:
+    import torch
+    import transformers
+
+    more: dict[str, object] = {}
+    backbone: object = transformers.RTDetrResNetConfig(
+        embedding_size=8, layer_type="basic", **WIDTHS
+    )
+    if kind == "DFine":
+        eight, one, more = [8, 8, 8, 8], [1, 1, 1, 1], {"depth_mult": 0.34}
+        backbone = transformers.HGNetV2Config(
+            **WIDTHS,
+            **{"stem_channels": [3, 8, 8], "stage_in_channels": [8, 8, 16, 24]},
+            **{"stage_mid_channels": eight, "stage_out_channels": WIDTHS["hidden_sizes"]},
+            **{"stage_num_blocks": one, "stage_numb_of_layers": one},
+        )
+    names = dict(enumerate(classes))
+    settings: dict[str, object] = {
+        "id2label": names,
+        "label2id": {v: k for k, v in names.items()},
+        **LAYERS,
+        **more,
+    }
+    config = getattr(transformers, f"{kind}Config")(backbone_config=backbone, **settings)
+    torch.manual_seed(0)
+    made = getattr(transformers, f"{kind}ForObjectDetection")(config).eval()
+    with torch.no_grad():  # as it is built, all places look alike
+        for name, tensor in made.state_dict().items():
+            if name.endswith("running_var") or (name.endswith("weight") and tensor.ndim == 1):
+                tensor.uniform_(0.7, 1.3)
+            elif "class_embed" in name or "enc_score_head" in name:
+                tensor.normal_(0, 0.3)
+    made.save_pretrained(folder)
+    processor = transformers.RTDetrImageProcessor(size={"height": size, "width": size})
+    processor.save_pretrained(folder)
+    return folder
+
+
 # Networks of sounds ------------------------------------------------------------------------------
 
 LISTENERS: dict[str, dict[str, object]] = {

@@ -102,7 +102,8 @@ class Recipe:
     head         of a transcriber: ``brought``, the one that came with the network, or ``fresh``;
                  None: brought, where there is one that has an idea of what is said
     tiles        parts of a picture in each direction that a detector looks at beside the whole
-    start        file of the weights of a whole detector, .safetensors, that training begins with
+    start        whole detector that training begins with: a file .safetensors of torchvision's, or
+                 a folder or hub repository of transformers (RT-DETR, RT-DETR v2, D-FINE)
     """
 
     source: str = ""

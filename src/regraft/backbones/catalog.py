@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -117,6 +118,14 @@ class Weights:
     sha256: str = ""
     revision: str = ""
     form: str = ""
+
+    @classmethod
+    def at(cls, place: str) -> "Weights":
+        """In a folder, or in a repository of a hub, ``NAME@REVISION``."""
+        if Path(place).is_dir():
+            return cls("folder", place)
+        repository, _, revision = place.partition("@")
+        return cls("hub", repository, revision=revision)
 
 
 @dataclass(frozen=True)

@@ -204,11 +204,7 @@ def _spec_of_torchvision(preset: Any) -> InputSpec:
 
 
 def _transformers(rest: str) -> CatalogRow:
-    if Path(rest).is_dir():
-        return _transformers_row(f"transformers:{rest}", Weights("folder", rest))
-    repository, _, revision = rest.partition("@")
-    weights = Weights("hub", repository, revision=revision)
-    return _transformers_row(f"transformers:{rest}", weights)
+    return _transformers_row(f"transformers:{rest}", Weights.at(rest))
 
 
 def _transformers_row(name: str, weights: Weights) -> CatalogRow:

@@ -7,6 +7,7 @@ No source runs code from a checkpoint. Mismatches between weights and module are
 full list of names.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -166,14 +167,21 @@ def _build_torchvision(row: CatalogRow) -> "Module":
 # --- transformers --------------------------------------------------------------------------------
 
 
-def _build_transformers(row: CatalogRow) -> "Module":
-    from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
+# What an architecture is for → what builds it with its head; others are built without one.
+WITH_HEAD: Mapping[str, str] = MappingProxyType(
+    {
+        "ForImageClassification": "AutoModelForImageClassification",
+        "ForObjectDetection": "AutoModelForObjectDetection",
+    }
+)
 
-    kind = (
-        AutoModelForImageClassification
-        if row.architecture.endswith("ForImageClassification")
-        else AutoModel
-    )
+
+def _build_transformers(row: CatalogRow) -> "Module":
+    import transformers
+    from transformers import AutoConfig
+
+    purpose = re.search(r"For[A-Z]\w+$", row.architecture)
+    kind = getattr(transformers, WITH_HEAD.get(purpose[0] if purpose else "", "AutoModel"))
     path = row_file(row, row.config) if row.config else None
     if path is None:
         refuse_config(row.options, row.name)

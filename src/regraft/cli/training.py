@@ -120,9 +120,9 @@ OPTIONS: dict[str, Any] = {
     "start": Annotated[
         str | None,
         _option(
-            "For boxes: begin with all weights of a pretrained detector of torchvision, "
-            "as .safetensors.",
-            "FILE",
+            "For boxes: begin with a whole pretrained detector: RT-DETR, RT-DETR v2 or D-FINE, as "
+            "a folder or hub repository of transformers, or a .safetensors of torchvision.",
+            "START",
         ),
     ],
     "tiles": Annotated[

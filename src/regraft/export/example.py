@@ -111,14 +111,17 @@ def values(values: Any, *others: Any) -> str:
 
 
 def objects(scores: Any, boxes: Any) -> str:
-    """In the whole picture, in pixels of the input; of overlapping boxes of a class the surest."""
+    """In the whole picture, in pixels of the input; of overlapping boxes of a class the surest,
+    but of a detector with queries all: these have agreed on who answers for an object.
+    """
     found: list[tuple[float, int, Any]] = []
+    most = {"anchors": 0.5, "queries": np.inf}[TOLD.get("decoding", "anchors")]
     factor, shift = TOLD["line"]  # makes scores say how often such boxes are right
     inner = np.clip(scores, 1e-6, 1 - 1e-6)
     scores = 1 / (1 + np.exp(-np.log(inner / (1 - inner)) * factor - shift))
     sure = np.argwhere(scores >= np.array(TOLD["thresholds"]))
     for place, label in sorted(sure.tolist(), key=lambda one: -scores[one[0], one[1]]):
-        if all(label != k or overlap(boxes[place], b) <= 0.5 for _, k, b in found):
+        if all(label != k or overlap(boxes[place], b) <= most for _, k, b in found):
             found.append((float(scores[place, label]), label, boxes[place]))
     return "\t".join(
         f"{TOLD['classes'][label]}\t{score:.4f}\t{','.join(f'{x:.1f}' for x in box)}"

@@ -370,6 +370,23 @@ def padded(size: tuple[int, int], spec: InputSpec) -> tuple[int, int, int, int]:
     return (columns - width) // 2, (rows - height) // 2, width, height
 
 
+def _filled(size: tuple[int, int], spec: InputSpec) -> tuple[int, int, int, int]:
+    rows, columns = spec.rectangle
+    return 0, 0, columns, rows
+
+
+# How pictures are fitted into the input whole → where they lie there.
+PLACED: Mapping[str, Callable[[tuple[int, int], InputSpec], tuple[int, int, int, int]]] = {
+    "pad": padded,
+    "squash": _filled,
+}
+
+
+def placed(size: tuple[int, int], spec: InputSpec) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a whole picture of this width and height in the input."""
+    return PLACED[spec.fit](size, spec)
+
+
 FITTED: Mapping[str, Callable[[Image.Image, InputSpec], Image.Image]] = {
     "crop": _crop,
     "squash": _squash,

@@ -22,7 +22,7 @@ from regraft.model.model import told_network
 from regraft.tasks.detection.tiling import MOST_TILES, Region, merged, regions
 
 if TYPE_CHECKING:
-    from regraft.tasks.detection.network import Detector
+    from regraft.tasks.detection.detecting import Detecting
 
 AT_ONCE = 8  # pictures that go through the network together
 
@@ -58,7 +58,7 @@ class DetectionModel:
 
     classes: tuple[str, ...]
     row: CatalogRow
-    network: "Detector"
+    network: "Detecting"
     thresholds: npt.NDArray[np.float64]
     record: dict[str, Any]
     modality: str = "image"

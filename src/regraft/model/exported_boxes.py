@@ -15,6 +15,7 @@ from regraft.model.exported import Graph, Kind, OnGraph, ToldExport, opened_grap
 from regraft.model.packing_detection import wrong_reading
 
 MOST_ANCHORS = 10_000_000
+ANCHORS, KNOWN = "anchors", ("anchors", "queries")  # names of `decoding.DECODINGS`
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ToldBoxes(ToldExport):
     thresholds  score from which a box of each class is taken
     per_map     anchors on each map, in the order of the outputs
     line, tiles  as of a `DetectionModel`; exports of before they were there do not say them
+    decoding    how objects are taken from the outputs: a name of `decoding.DECODINGS`
     """
 
     classes: tuple[str, ...]
@@ -31,6 +33,7 @@ class ToldBoxes(ToldExport):
     per_map: tuple[int, ...]
     line: tuple[float, float] = PLAIN
     tiles: int = 1
+    decoding: str = ANCHORS
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,7 @@ class ExportedDetector(OnGraph, DetectionModel):
     graph: Graph | None = None
     version: str = ""
     per_map: tuple[int, ...] = ()
+    decoding: str = ANCHORS
 
     @property
     def spec(self) -> InputSpec:
@@ -50,12 +54,12 @@ class ExportedDetector(OnGraph, DetectionModel):
         """What is in pictures of the input's size, each by itself."""
         import torch
 
-        from regraft.tasks.detection.decoding import found_among
+        from regraft.tasks.detection.decoding import DECODINGS
 
         graph, found = opened_graph(self.graph), []
         for one in pixels:
             scores, boxes = (torch.from_numpy(out[0]) for out in graph.run([one[None]]))
-            found.append(found_among(scores, boxes, self.per_map))
+            found.append(DECODINGS[self.decoding](scores, boxes, self.per_map))
         return found
 
 
@@ -67,6 +71,8 @@ def _wrong(told: Mapping[str, Any]) -> Iterator[str]:
         yield "networks: expected one with one view"
     if not all(0 < n < MOST_ANCHORS for n in told["per_map"]):
         yield "per_map: expected numbers of anchors"
+    if told.get("decoding", ANCHORS) not in KNOWN:
+        yield f"decoding: {told['decoding']!r:.60} is not one of {', '.join(KNOWN)}"
     yield from wrong_reading(told)
 
 
@@ -79,6 +85,7 @@ def _made(told: Mapping[str, Any], shared: Mapping[str, Any]) -> ExportedDetecto
         per_map=tuple(told["per_map"]),
         line=ScoreLine(*told.get("line", ())),
         tiles=told.get("tiles", 1),
+        decoding=told.get("decoding", ANCHORS),
         **shared,
     )
 

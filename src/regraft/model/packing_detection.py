@@ -1,7 +1,7 @@
 """DetectionModel ⇄ bundle: which entry holds what.
 
-    model.json    classes, thresholds, the backbone's row, input spec, kind of detector, anchors,
-                  sizes of the head
+    model.json    classes, thresholds, the row of the backbone or of the whole network, input spec,
+                  kind of detector, of a head its anchors and sizes
     record.json   provenance
     network       .safetensors: all weights
 
@@ -9,9 +9,10 @@ Nothing of a bundle is believed: the row only ever chooses an architecture that 
 and the weights must fit it name by name and shape by shape.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,12 +21,14 @@ from regraft.backbones.sources import SOURCES, source
 from regraft.errors import BundleError, RegraftError, UsageError
 from regraft.evaluation.detection_calibration import PLAIN, ScoreLine
 from regraft.export.bundle import Bundle
+from regraft.modalities.image import PLACED
 from regraft.modalities.spec import InputSpec
 from regraft.model.carried import refusals
 from regraft.model.plain import misfits
 from regraft.tasks.detection.anchors import MIDDLE
 from regraft.tasks.detection.heads.rows import HEADS
 from regraft.tasks.detection.heads.rows import USUAL as RETINANET
+from regraft.tasks.detection.queries.rows import QUERIES
 from regraft.tasks.detection.tiling import MOST_TILES
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ MOST_SIDE = 100_000.0  # pixels, of an anchor
 
 
 @dataclass(frozen=True)
-class ToldDetector:
-    """What model.json says."""
+class ToldBoxes:
+    """What model.json says of every detector."""
 
     task: str
     modality: str
@@ -45,6 +48,21 @@ class ToldDetector:
     thresholds: tuple[float, ...]
     row: CatalogRow
     spec: InputSpec
+
+
+@dataclass(frozen=True)
+class ToldQueries(ToldBoxes):
+    """Of a whole detector of transformers: its configuration is among the row's options."""
+
+    detector: str
+    line: tuple[float, float] = PLAIN
+    tiles: int = 1
+
+
+@dataclass(frozen=True)
+class ToldDetector(ToldBoxes):
+    """Of a head on a backbone."""
+
     strides: tuple[int, ...]
     shapes: tuple[tuple[tuple[float, float], ...], ...]
     width: int
@@ -68,10 +86,7 @@ def pack(model: "DetectionModel") -> tuple[dict[str, Any], dict[str, Any]]:
         "thresholds": [float(t) for t in model.thresholds],
         "row": row,
         "spec": network.spec.to_dict(),
-        **network.anchors.to_dict(),
-        "width": network.width,
-        "depth": network.depth,
-        "detector": network.kind.name,
+        **network.sizes(),
         "line": list(model.line),
         "tiles": model.tiles,
     }
@@ -96,12 +111,14 @@ def unpack(bundle: Bundle) -> dict[str, Any]:
         bundle.document("record"),
         bundle.tensors("network"),
     )
-    _refuse(bundle, [*misfits(ToldDetector, told, "model.")])
-    _refuse(bundle, [*_wrong(told)])
+    form = _form(told)
+    _refuse(bundle, [*misfits(form.told, told, "model.")])
+    _refuse(bundle, [*_wrong(told), *form.wrong(told)])
     if not isinstance(record, dict):
         _refuse(bundle, ["record: expected an object"])
     try:
-        network = _built(told, state)
+        network = form.built(told, _tensors(state))
+        network.requires_grad_(False).eval()
     except (RegraftError, RuntimeError, ValueError, TypeError, KeyError) as error:
         _refuse(bundle, [str(error).splitlines()[0][:300]])
         raise
@@ -116,7 +133,26 @@ def unpack(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _built(told: dict[str, Any], state: dict[str, np.ndarray]) -> Any:
+def _tensors(state: dict[str, np.ndarray]) -> dict[str, Any]:
+    import torch
+
+    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+    if wrong := [n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]:
+        raise BundleError(f"network: {wrong[0]:.60} holds numbers that are not finite")
+    return tensors
+
+
+def _with_queries(told: dict[str, Any], tensors: dict[str, Any]) -> Any:
+    from regraft.tasks.detection.queries.begin import opened
+
+    row, spec = row_from(told["row"]), InputSpec.from_dict(told["spec"])
+    made = opened(row, QUERIES[told["detector"]], spec, tensors)
+    if made.classes != len(told["classes"]):
+        raise BundleError(f"network: has {made.classes} classes")
+    return made
+
+
+def _on_backbone(told: dict[str, Any], tensors: dict[str, Any]) -> Any:
     """The network as told, with the bundle's weights."""
     import torch
 
@@ -133,11 +169,8 @@ def _built(told: dict[str, Any], state: dict[str, np.ndarray]) -> Any:
     anchors = Anchors.from_dict(told)
     kind = told.get("detector", RETINANET)
     made = detector(row, spec, len(told["classes"]), anchors, kind=kind, network=frozen, **sizes)
-    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
-    if wrong := [n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]:
-        raise BundleError(f"network: {wrong[0]:.60} holds numbers that are not finite")
     made.load_state_dict(tensors)
-    return made.requires_grad_(False).eval()
+    return made
 
 
 def _wrong(told: dict[str, Any]) -> Iterator[str]:
@@ -145,14 +178,27 @@ def _wrong(told: dict[str, Any]) -> Iterator[str]:
     yield from (f"model.{reason}" for reason in refusals(network, ("centre",), ("picture",)))
     if told["task"] != "detection" or told["modality"] != "image":
         yield f"model.task: {told['task']!r:.60} of {told['modality']!r:.60} is not known here"
-    if told.get("detector", RETINANET) not in HEADS:
+    if told.get("detector", RETINANET) not in FORMS:
         yield f"model.detector: {told['detector']!r:.60} is not known here"
+    if told["spec"].get("fit") not in PLACED:
+        yield f"model.spec.fit: expected one of {', '.join(PLACED)}"
     yield from (f"model.{reason}" for reason in wrong_reading(told))
     classes = told["classes"]
     if not classes or len(set(classes)) < len(classes) or "" in classes:
         yield "model.classes: expected names, each once"
     if len(told["thresholds"]) != len(classes):
         yield "model.thresholds: expected one for each class"
+
+
+def _wrong_queries(told: dict[str, Any]) -> Iterator[str]:
+    row, kind = told["row"], QUERIES[told["detector"]]
+    if (row["source"], row["architecture"]) != ("transformers", kind.architecture):
+        yield f"model.row.architecture: {row['architecture']!r:.60} is no {kind.name}"
+    if not isinstance(row.get("options", {}).get("id2label"), Mapping):
+        yield "model.row.options: id2label: expected names of classes"
+
+
+def _wrong_head(told: dict[str, Any]) -> Iterator[str]:
     if not 1 <= told["width"] <= MOST_WIDTH or not 0 <= told["depth"] <= MOST_DEPTH:
         yield f"model.width, model.depth: more than {MOST_WIDTH} or {MOST_DEPTH} are not built"
     each = {len(shapes) for shapes in told["shapes"]}
@@ -169,6 +215,31 @@ def _strides(told: dict[str, Any]) -> tuple[int, ...]:
     """Of the kind of detector that is told."""
     name = told.get("detector", RETINANET)
     return HEADS[name].strides if name in HEADS else ()
+
+
+class Form(NamedTuple):
+    """How a kind of detector stands in a bundle.
+
+    told   what model.json says of it
+    wrong  what of that cannot be used, once it is of the right types
+    built  (model.json, tensors) → the network
+    """
+
+    told: type[ToldBoxes]
+    wrong: Callable[[dict[str, Any]], Iterator[str]]
+    built: Callable[[dict[str, Any], dict[str, Any]], Any]
+
+
+FORMS: Mapping[str, Form] = MappingProxyType(
+    dict.fromkeys(HEADS, Form(ToldDetector, _wrong_head, _on_backbone))
+    | dict.fromkeys(QUERIES, Form(ToldQueries, _wrong_queries, _with_queries))
+)
+
+
+def _form(told: Any) -> Form:
+    """By the kind of detector; that of RetinaNet where none is known, which is refused later."""
+    name = told.get("detector", RETINANET) if isinstance(told, dict) else RETINANET
+    return FORMS.get(name if isinstance(name, str) else RETINANET, FORMS[RETINANET])
 
 
 def _refuse(bundle: Bundle, mistakes: list[str]) -> None:

@@ -15,9 +15,9 @@ from regraft.evaluation.detection import Detections, average_precision
 from regraft.modalities.base import Modality
 from regraft.modalities.spec import InputSpec
 from regraft.tasks.detection.augment import augmented
+from regraft.tasks.detection.detecting import Detecting
 from regraft.tasks.detection.frames import frame
 from regraft.tasks.detection.mosaic import END, PARTS, Seen, mosaic
-from regraft.tasks.detection.network import Detector
 from regraft.tasks.detection.targets import Truth
 from regraft.tasks.detection.tiling import magnified
 from regraft.training.attacking import ONCE, Network
@@ -96,8 +96,8 @@ class BoxedExamples(Augmented):
         return magnified(self.tiles)
 
     def _compact(self, raw: Any) -> tuple[Any, int]:
-        rows, columns = self.spec.rectangle
-        shape, size = (rows * self.tiles, columns * self.tiles), self.spec.size * self.tiles
+        (rows, columns), size = self.spec.rectangle, self.spec.size * self.tiles
+        shape = self.spec.shape and (rows * self.tiles, columns * self.tiles)
         return self.modality.compact(raw, replace(self.spec, size=size, shape=shape))
 
     def collate(self, items: Sequence[Any]) -> Any:
@@ -116,7 +116,8 @@ class Objects:
     compares = False
     rounds = ONCE
 
-    def __init__(self, model: Detector, box: str) -> None:
+    def __init__(self, model: Any, box: str) -> None:
+        """model  a `Detector`; box  a name of its losses"""
         self.model, self.box = model, box
 
     def targets(
@@ -134,6 +135,16 @@ class Objects:
     ) -> Iterator[Tensor]:
         """On the pictures as they are."""
         yield self.losses(network(examples).float(), targets)
+
+
+class Matched(Objects):
+    """As `Objects`, for detectors that need to know the objects while they look: with queries."""
+
+    def alone(
+        self, network: Network, bare: Network, examples: Tensor, targets: Truths, progress: float
+    ) -> Iterator[Tensor]:
+        asked: Any = network
+        yield asked(examples, targets.each)
 
 
 def prepared_pictures(files: Sequence[str], kind: Modality, spec: InputSpec) -> Tensor:
@@ -163,7 +174,7 @@ class HeldBoxes:
 
     def score(self, model: nn.Module, device: torch.device) -> Score:
         """1 - mAP, and mAP50. Raises TrainingStopped where the outputs are no numbers."""
-        assert isinstance(model, Detector)
+        assert isinstance(model, Detecting)
         found = detections(model, self.pixels, self.boxes, self.spec, device)
         result = average_precision(found, self.boxes, model.classes)
         return Score(1 - (result.map or 0.0), result.map50 or 0.0)
@@ -171,7 +182,7 @@ class HeldBoxes:
 
 @torch.no_grad()
 def detections(
-    model: Detector,
+    model: Detecting,
     pixels: Tensor,
     boxes: Sequence[Boxes],
     spec: InputSpec,

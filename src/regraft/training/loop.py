@@ -152,7 +152,7 @@ class Training:
     @contextmanager
     def _folded(self) -> Iterator[None]:
         """With frozen statistics, BatchNorm folded into the convolutions."""
-        if self.plan.norm == "free":
+        if self.plan.norm == "free" or not self.execution.folds:
             yield
             return
         self.model.eval()

@@ -20,6 +20,8 @@ class Execution:
     checkpoint  seconds between checkpoints
     until       of time.monotonic(): no step begins later
     compiled    torch.compile the network
+    folds       BatchNorm may be folded while it is frozen; where the least difference in rounding
+                decides what is answered, a trial of it would end one way today and another tomorrow
     """
 
     workers: int = 0
@@ -27,6 +29,7 @@ class Execution:
     checkpoint: float = 60.0
     until: float | None = None
     compiled: bool = False
+    folds: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from regraft.data.boxes.form import Boxes
 from regraft.errors import UsageError
-from regraft.modalities.image import RESAMPLING, padded
+from regraft.modalities.image import RESAMPLING, placed
 from regraft.modalities.paints import colour
 from regraft.modalities.spec import InputSpec
 from regraft.modalities.warps import Plan
@@ -116,7 +116,7 @@ def drawn(
     zoom: float = 1.0,
 ) -> View:
     """A view at random; without augmentations as `ImageModality.prepare` shows the picture."""
-    left, top, width, height = padded(size, spec)
+    left, top, width, height = placed(size, spec)
     rows, columns = spec.rectangle
     numbers = rng.random(5)
     spread = wanted.get("scale", 0.0)

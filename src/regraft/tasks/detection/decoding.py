@@ -1,7 +1,8 @@
-"""From scores and boxes of all anchors to objects: the best of each map, overlapping ones once."""
+"""From scores and boxes to objects: of anchors the best of each map, of queries the surest."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -80,3 +81,25 @@ def _once(boxes: Tensor, scores: Tensor, labels: Tensor, how: Decoding) -> Detec
         scores[kept].double().cpu().numpy(),
         labels[kept].cpu().numpy().astype(np.int64),
     )
+
+
+def surest_queries(
+    scores: Tensor, boxes: Tensor, per_map: Sequence[int] = (), how: Decoding = USUAL
+) -> Detections:
+    """The surest of all queries and classes: queries have agreed on who answers for an object.
+
+    As `post_process_object_detection` of transformers; see `found_among` for the arguments.
+    """
+    most = min(how.most, len(scores))
+    one = _surest(scores, replace(how, each=most))
+    return Detections(
+        boxes[one.places].double().cpu().numpy(),
+        one.scores.double().cpu().numpy(),
+        one.labels.cpu().numpy().astype(np.int64),
+    )
+
+
+# Name → (scores (A, classes), boxes (A, 4), per_map, how) → objects; exports tell the name.
+DECODINGS: Mapping[str, Callable[..., Detections]] = MappingProxyType(
+    {"anchors": found_among, "queries": surest_queries}
+)

@@ -12,6 +12,11 @@ from regraft.errors import UsageError
 from regraft.tasks.detection.decoding import inside
 from regraft.tasks.detection.heads.rows import HEADS, HeadRow
 from regraft.tasks.detection.network import Detector
+from regraft.tasks.detection.queries.network import QueryDetector
+from regraft.tasks.detection.queries.rows import QueryRow
+
+OUTPUTS = ("scores", "boxes")
+QUERIES = 300  # of a configuration that does not say how many
 
 
 class DeployedDetector(nn.Module):
@@ -25,7 +30,8 @@ class DeployedDetector(nn.Module):
     Raises UsageError for a kind that has no such outputs.
     """
 
-    OUTPUTS = ("scores", "boxes")
+    OUTPUTS = OUTPUTS
+    DECODING = "anchors"
     anchors: Tensor
 
     def __init__(self, network: Detector) -> None:
@@ -47,7 +53,32 @@ class DeployedDetector(nn.Module):
         return scores, inside(boxes, self.size)
 
 
-def unfit(kind: HeadRow) -> str:
+class DeployedQueries(nn.Module):
+    """As `DeployedDetector`, of queries: what they answer is in the order of their scores.
+
+    Which query answers for what is decided by scores that may be nearly equal; in this order other
+    runtimes, which compute a little differently, tell the same.
+    """
+
+    OUTPUTS = OUTPUTS
+    DECODING = "queries"
+
+    def __init__(self, network: QueryDetector) -> None:
+        super().__init__()
+        self.network = network
+        self.per_map: list[int] = [int(network.row.options.get("num_queries", QUERIES))]
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.told(self.network(pixels))
+
+    def told(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what the network gives, (n, queries, numbers)."""
+        scores, boxes = self.network.told(outputs)
+        order = scores.amax(2).topk(scores.shape[1], 1).indices[..., None]
+        return scores.gather(1, order.expand_as(scores)), boxes.gather(1, order.expand_as(boxes))
+
+
+def unfit(kind: HeadRow | QueryRow) -> str:
     """Why detectors of a kind have no fixed outputs; empty where they have."""
     if kind.dense:
         return ""

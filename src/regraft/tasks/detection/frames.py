@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from regraft.modalities.image import padded
+from regraft.modalities.image import placed
 from regraft.modalities.spec import InputSpec
 
 Corners = npt.NDArray[np.float64]
@@ -44,8 +44,8 @@ class Frame(NamedTuple):
 
 
 def frame(size: tuple[int, int], spec: InputSpec) -> Frame:
-    """Of a picture of this width and height, as `ImageModality.prepare` pads it."""
-    left, top, width, height = padded(size, spec)
+    """Of a picture of this width and height, as `ImageModality.prepare` fits it in."""
+    left, top, width, height = placed(size, spec)
     return Frame(left, top, width / size[0], height / size[1])
 
 

@@ -17,6 +17,7 @@ from regraft.evaluation.detection import Detections
 from regraft.modalities.spec import InputSpec
 from regraft.tasks.detection.anchors import Anchors
 from regraft.tasks.detection.decoding import USUAL, Decoding
+from regraft.tasks.detection.detecting import Detecting
 from regraft.tasks.detection.heads.necks import NECKS
 from regraft.tasks.detection.heads.rows import USUAL as RETINANET
 from regraft.tasks.detection.heads.rows import HeadRow, head_row
@@ -121,8 +122,8 @@ def _cut_behind(module: nn.Module, last: str, sample: Tensor) -> None:
             module.set_submodule(name, part)
 
 
-class Detector(nn.Module):
-    """(n, height, width, 3) uint8 RGB → (n, places, numbers), which its head reads.
+class Detector(Detecting):
+    """See `Detecting`: a backbone, and a head that reads what it gives.
 
     body     its backbone
     kind     of detector
@@ -167,9 +168,21 @@ class Detector(nn.Module):
         return found
 
     def found(self, outputs: Tensor, how: Decoding = USUAL) -> list[Detections]:
-        """The boxes in each picture, in pixels of the input."""
         found: list[Detections] = self.head.found(outputs, self.spec.rectangle, how)
         return found
+
+    def deployed(self) -> Any:
+        from regraft.tasks.detection.deployed import DeployedDetector
+
+        return DeployedDetector(self)
+
+    def sizes(self) -> dict[str, Any]:
+        about = {"width": self.width, "depth": self.depth, "detector": self.kind.name}
+        return {**self.anchors.to_dict(), **about}
+
+    @property
+    def key(self) -> object:
+        return self.anchors
 
     def new_parts(self) -> dict[str, nn.Parameter]:
         """Parameters of neck and head, by their names: no pretrained backbone has them."""

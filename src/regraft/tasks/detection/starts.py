@@ -1,5 +1,7 @@
 """Whole pretrained detectors as a start: torchvision's own weights, name by name, shape by shape.
 
+Those of transformers are in `queries`.
+
     python -c "import torchvision, safetensors.torch as s; \\
       m = torchvision.models.detection.fcos_resnet50_fpn(weights='DEFAULT'); \\
       s.save_file(m.state_dict(), 'fcos.safetensors')"
@@ -24,12 +26,15 @@ from regraft.backbones.weights import read_state
 from regraft.errors import BackboneError, UsageError
 from regraft.tasks.detection.heads.rows import head_row
 from regraft.tasks.detection.network import Detector
+from regraft.tasks.detection.queries.checkpoint import checkpoint, comes_whole
+from regraft.tasks.detection.queries.rows import QUERIES
 
 BACKBONE = "torchvision:resnet50"  # where no other one is asked for
 MOST_CLASSES = 100_000
 VARIANCE, EPS = "running_var", 1e-5
 
 State = dict[str, Tensor]
+Pairs = Sequence[tuple[int, int]]  # places of class rows, here and in the file
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,9 @@ def start_in(path: Path) -> Start:
 
     if path.suffix != ".safetensors" or not path.is_file():
         raise UsageError(
-            f"start: {path}: expected a file .safetensors with the weights of a whole detector; "
-            "other files are not read, for that could run code from them: save its state_dict() by "
+            f"start: {path}: expected a file .safetensors with the weights of a whole detector of "
+            "torchvision, or a folder or a hub repository of transformers; other files are not "
+            "read, for that could run code from them: save a state_dict() by "
             "safetensors.torch.save_file"
         )
     try:
@@ -232,17 +238,20 @@ def _misfit(own: State, start: Start) -> Any:
     return misfit
 
 
+def same_classes(theirs: Sequence[str], ours: Sequence[str]) -> list[tuple[int, int]]:
+    """Places here and there of the classes that have one name, but for capitals."""
+    place = {name.casefold().strip(): i for i, name in enumerate(theirs)}
+    named = ((i, place.get(name.casefold().strip())) for i, name in enumerate(ours))
+    return [(i, k) for i, k in named if k is not None]
+
+
 def _pairs(start: Start, theirs: Sequence[str], ours: Sequence[str]) -> list[tuple[int, int]]:
     """Places of class rows here and there; the background's too where there is one."""
-    place = {name.casefold().strip(): i for i, name in enumerate(theirs)}
-    background = [(0, 0)] * start.first
-    named = ((i, place.get(name.casefold().strip())) for i, name in enumerate(ours))
-    return background + [(i + start.first, k) for i, k in named if k is not None]
+    known = [(i + start.first, k) for i, k in same_classes(theirs, ours)]
+    return [(0, 0)] * start.first + known
 
 
-def _grafted(
-    ours: Tensor, theirs: Tensor, rows: ClassRows, pairs: Sequence[tuple[int, int]]
-) -> Tensor:
+def _grafted(ours: Tensor, theirs: Tensor, rows: ClassRows, pairs: Pairs) -> Tensor:
     """Ours, with the file's numbers in the rows of the same classes."""
     new = ours.clone().unflatten(0, (rows.groups, -1, rows.each))
     old = theirs.unflatten(0, (rows.groups, -1, rows.each)).to(new.dtype)
@@ -257,13 +266,18 @@ def _of_eps(variance: Tensor, eps: float) -> Tensor:
 
 
 def kind_of(start: str | None, detector: str | None, usual: str) -> str:
-    """The kind of detector of a fit: that of the file, else what is asked for, else the usual one.
+    """The kind of detector of a fit: that of the start, else what is asked for, else the usual one.
 
     Raises UsageError where both are told and differ.
     """
     if start is None:
+        if detector in QUERIES:
+            raise UsageError(
+                f"detector: {detector} comes whole: name a folder or a hub repository with such "
+                "weights as the start, --start"
+            )
         return head_row(detector or usual).name
-    kind = start_in(Path(start)).kind
+    kind = checkpoint(start).kind.name if comes_whole(start) else start_in(Path(start)).kind
     if detector not in (None, kind):
         raise UsageError(f"detector: {start} holds weights of {kind}, not of {detector}")
     return kind

@@ -44,9 +44,7 @@ def _unfit(model: DetectionModel) -> str:
 
 
 def _module(model: DetectionModel) -> Any:
-    from regraft.tasks.detection.deployed import DeployedDetector
-
-    return DeployedDetector(model.network).eval()
+    return model.network.deployed().eval()
 
 
 def _wanted(model: DetectionModel, batch: int) -> Wanted:
@@ -66,10 +64,12 @@ def _networks(model: DetectionModel) -> list[Network]:
 
 
 def _told(model: DetectionModel) -> dict[str, Any]:
+    module = _module(model)
     return {
         "classes": list(model.classes),
         "thresholds": [float(t) for t in model.thresholds],
-        "per_map": _module(model).per_map,
+        "per_map": module.per_map,
+        "decoding": module.DECODING,
         "line": list(model.line),
         "tiles": model.tiles,
     }

@@ -4,7 +4,6 @@ The held-out part is read once, at the end; some pictures of the learning part a
 looks at the run and for the score from which a box is taken.
 """
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.data.learnable import measured_part
@@ -23,10 +21,8 @@ from regraft.modalities import modality
 from regraft.model.detecting import DetectionModel
 from regraft.progress import Progress, Quiet
 from regraft.recipe import Recipe
-from regraft.tasks.detection.heads.rows import USUAL as USUAL_DETECTOR
-from regraft.tasks.detection.heads.rows import HeadRow, head_row
 from regraft.tasks.detection.tiling import regions
-from regraft.transfer.inputs import networks
+from regraft.verbs.detection.beginnings import beginning_of
 from regraft.verbs.detection.measure import measure, thresholds
 from regraft.verbs.detection.prepare import (
     check_learnable,
@@ -88,20 +84,13 @@ class _Run:
     chosen: dict[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     after: float = AFTER  # seconds that measuring takes
-    given: frozenset[str] = frozenset()  # of neck and head, what is pretrained
 
     def obeyed(self, source: Any) -> None:
         """What cannot be obeyed is refused here, before any work."""
         r = self.recipe
-        from regraft.tasks.detection.starts import BACKBONE, kind_of
-
         self.way: Way = WAYS.get((*r.strategy, USUAL)[0], WAYS[USUAL])
-        begun = not r.backbone and r.start is not None
-        asked = r.changed(backbone=BACKBONE) if begun else r
-        rows = [row for row in networks(replace(asked, size=None), None)]
-        self.row: CatalogRow = next((row for row in rows if r.backbone or _fit(row)), rows[0])
-        refuse_wrong_settings(r, [self.row])
-        self.detector: HeadRow = head_row(kind_of(r.start, r.detector, USUAL_DETECTOR))
+        self.beginning = beginning_of(r, self.way)
+        refuse_wrong_settings(r, self.beginning.mistakes())
         settings: dict[str, Any] = {"root": r.root, "repair": r.repair or None}
         self.dataset: Dataset = self._timed("listing", load, source, **settings)
         check_learnable(self.dataset)
@@ -141,41 +130,12 @@ class _Run:
         self.chosen["held back"] = f"{len(held)} of {len(learning)} pictures to learn from"
 
     def _begin(self) -> None:
-        """Input, anchors and network."""
-        from regraft.verbs.detection import start
-
-        longer, why = start.longer_side(self.train.boxes)
-        if self.recipe.size is None:
-            self.chosen["size"] = why
-        seed = self.recipe.seed
-        self.spec = start.spec_for(self.row, self.train.boxes, self.recipe.size or longer)
-        if self.recipe.tiles is None:
-            self.chosen["tiles"] = start.tiles_for(self.train.boxes, self.spec.size)[1]
-        shown = (self.detector, self.train.boxes, self.spec, seed, self.recipe.tiles or 1)
-        anchors = start.anchors_for(*shown)
-        about = (self.row, self.detector, self.spec, len(self.dataset.classes), anchors, seed)
-        weights = "random" if self.recipe.start else self.way.weights
-        self.network = self._timed("opening the network", start.network_for, weights, *about)
-        self._begin_from_start()
-        if not self.recipe.detector:
-            why = "that of the file" if self.recipe.start else "the usual one"
-            self.chosen["detector"] = f"{self.detector.name}: {why}"
-        if not self.recipe.backbone:
-            self.chosen["backbone"] = f"{self.row.name}: the usual one here"
-
-    def _begin_from_start(self) -> None:
-        """Put the weights of a whole detector into the network, if there are any."""
-        from regraft.tasks.detection.starts import begin_from, whole_detector
-
-        if self.recipe.start is None:
-            return
-        whole = whole_detector(self.recipe.start)
-        kept = begin_from(self.network, whole, self.dataset.classes)
-        self.given, same = kept.given, ", ".join(kept.classes) or "no class"
-        with whole.path.open("rb") as stream:
-            sha = hashlib.file_digest(stream, "sha256").hexdigest()
-        told = f"{whole.path.name} (SHA-256 {sha[:12]}), {whole.start.kind}"
-        self.chosen["start"] = f"{told}: {same} with pretrained rows"
+        """The network and its input."""
+        about = (self.train.boxes, self.dataset.classes)
+        self.begun = self._timed("opening the network", self.beginning.begin, *about)
+        self.network, self.spec, self.row = self.begun.network, self.begun.spec, self.begun.row
+        self.detector = self.beginning.kind
+        self.chosen |= self.begun.chosen
 
     def _train(self) -> dict[str, Any]:
         from regraft.training.boxed import HeldBoxes, prepared_pictures
@@ -192,7 +152,7 @@ class _Run:
         plan = self._plan(steps)
         begun, tiles = self.chosen.get("start", ""), self.recipe.tiles or 1
         about = (self.row.name, self.detector.name, begun, tiles, self.spec.to_dict())
-        key = plan.key(*self.train.shas, *about, self.network.anchors)
+        key = plan.key(*self.train.shas, *about, self.network.key)
         own = None if self._has_length() else self.started + self.recipe.budget - self.after
         run = self._training(
             steps,
@@ -218,11 +178,10 @@ class _Run:
 
     def _training(self, steps: int, until: float | None = None, **settings: Any) -> Any:
         from regraft.tasks.detection.augment import parse
-        from regraft.training.boxed import BoxedExamples, Objects
+        from regraft.training.boxed import BoxedExamples
         from regraft.training.devices import usual_workers
         from regraft.training.loop import Training
         from regraft.training.terms import Execution, Material
-        from regraft.verbs.detection.start import parts_that_learn
 
         plan, t, r = self._plan(steps), self.train, self.recipe
         wanted = parse(plan.augment)
@@ -230,11 +189,12 @@ class _Run:
         epochs = plan.steps * plan.batch / len(t)
         examples = BoxedExamples(*about, epochs=epochs, tiles=r.tiles or 1)
         rarest = np.array(rarest_of_each(t.boxes, len(self.dataset.classes)), np.int64)
-        objective = Objects(self.network, plan.loss)
+        objective = self.beginning.objective(self.network, plan.loss)
         material = Material(examples, rarest, len(self.dataset.classes), objective=objective)
         workers = usual_workers() if r.workers is None else r.workers
-        execution = Execution(workers, r.micro_batch, until=until, compiled=r.compile)
-        parts = parts_that_learn(self.network, self.row, self.way, plan, self.given)
+        how: dict[str, Any] = {"compiled": r.compile, "folds": self.beginning.folds}
+        execution = Execution(workers, r.micro_batch, until=until, **how)
+        parts = self.beginning.parts(self.begun, plan)
         return Training(self.network, parts, plan, material, execution=execution, **settings)
 
     def _steps(self, seconds: float) -> int:
@@ -308,13 +268,6 @@ class _Run:
         finally:
             spent = time.perf_counter() - before
             self.timings[stage] = self.timings.get(stage, 0) + spent
-
-
-def _fit(row: CatalogRow) -> bool:
-    from regraft.model.packing_detection import unfit as unfit_for_bundles
-    from regraft.tasks.detection.network import unfit
-
-    return not unfit(row) and not unfit_for_bundles(row)
 
 
 def _point(point: Any) -> dict[str, Any]:

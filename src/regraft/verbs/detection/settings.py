@@ -1,16 +1,16 @@
 """What of a recipe a detector obeys, and in which ways one is trained."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
-from regraft.backbones.catalog import CatalogRow
 from regraft.errors import UsageError
 from regraft.recipe import Recipe
 from regraft.tasks.detection.frames import MULTIPLE
 from regraft.tasks.detection.heads.rows import USUAL as USUAL_DETECTOR
 from regraft.tasks.detection.heads.rows import head_row
+from regraft.tasks.detection.queries.rows import QUERIES
 
 # Fields of a recipe that have no use for boxes.
 UNUSED = (
@@ -75,9 +75,12 @@ def frozen_share(pictures: int) -> float:
     return next(share for below, share in FROZEN if pictures < below)
 
 
-def refuse_wrong_settings(recipe: Recipe, rows: Sequence[CatalogRow]) -> None:
-    """Raise UsageError, with all of them, for settings that could not be obeyed."""
-    if mistakes := [*_unused(recipe), *_wrong(recipe, rows)]:
+def refuse_wrong_settings(recipe: Recipe, others: Iterable[str]) -> None:
+    """Raise UsageError, with all of them, for settings that could not be obeyed.
+
+    others  what else is wrong
+    """
+    if mistakes := [*_unused(recipe), *others, *_wrong(recipe)]:
         raise UsageError(*mistakes)
 
 
@@ -88,9 +91,8 @@ def _unused(recipe: Recipe) -> Iterator[str]:
             yield f"{name}: has no use for boxes; leave it out"
 
 
-def _wrong(recipe: Recipe, rows: Sequence[CatalogRow]) -> Iterator[str]:
-    from regraft.model.packing_detection import unfit as unfit_for_bundles
-    from regraft.tasks.detection import augment, network
+def _wrong(recipe: Recipe) -> Iterator[str]:
+    from regraft.tasks.detection import augment
     from regraft.tasks.detection.tiling import MOST_TILES
     from regraft.training.readable import READ
 
@@ -98,8 +100,6 @@ def _wrong(recipe: Recipe, rows: Sequence[CatalogRow]) -> Iterator[str]:
         yield f"strategy: expected one of {', '.join(WAYS)}, got {', '.join(recipe.strategy)}"
     if len(recipe.backbone) > 1:
         yield "backbone: a detector has one; name one"
-    for row in rows[:1]:
-        yield from filter(None, (network.unfit(row), unfit_for_bundles(row)))
     if recipe.size is not None and recipe.size % MULTIPLE:
         yield f"size: expected a multiple of {MULTIPLE} pixels, got {recipe.size}"
     yield from _wrong_detector(recipe)
@@ -126,7 +126,8 @@ def _wrong_detector(recipe: Recipe) -> Iterator[str]:
     if recipe.start is not None and "scratch" in recipe.strategy:
         yield "start: has no use for scratch, which begins with nothing"
     try:
-        kind = head_row(kind_of(recipe.start, recipe.detector, USUAL_DETECTOR))
+        name = kind_of(recipe.start, recipe.detector, USUAL_DETECTOR)
+        kind = QUERIES[name] if name in QUERIES else head_row(name)
     except UsageError as error:
         yield from error.mistakes
         return

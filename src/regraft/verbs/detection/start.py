@@ -19,6 +19,9 @@ from regraft.tasks.detection.augment import USUAL as AUGMENT
 from regraft.tasks.detection.frames import detection_spec, frame, rectangle
 from regraft.tasks.detection.heads.rows import HeadRow
 from regraft.tasks.detection.network import Detector, detector
+from regraft.tasks.detection.queries.begin import PREFIX
+from regraft.tasks.detection.queries.network import BODY, QueryDetector
+from regraft.tasks.detection.queries.rows import QueryRow
 from regraft.tasks.detection.tiling import MOST_TILES, magnified
 from regraft.training.plan import Plan
 from regraft.training.terms import Part
@@ -129,8 +132,30 @@ def parts_that_learn(
     return [*parts, *([Part(known, way.body)] if known else []), Part(new)]
 
 
+def parts_of_whole(
+    model: QueryDetector, way: Way, plan: Plan, given: Collection[str]
+) -> list[Part]:
+    """The backbone by depth, from the first group that is not frozen; encoder and decoder; rows.
+
+    given  names of what is pretrained; the rest, rows of classes, learns at the plan's rate
+    """
+    own = {n: p for n, p in model.named_parameters() if n in model.learnable}
+    model.requires_grad_(False)
+    body = [name.removeprefix(PREFIX) for name in own if name.startswith(BODY)]
+    groups = families()[model.row.family].depth_groups(body)
+    inner = max(way.body, model.kind.inner)
+    parts = []
+    for depth in range(round(plan.frozen * len(groups)), len(groups)):
+        place = 1.0 if len(groups) < 2 else depth / (len(groups) - 1)
+        moving = [own[PREFIX + name].requires_grad_(True) for name in groups[depth]]
+        parts.append(Part(moving, inner * way.body * plan.shallow ** (1 - place)))
+    rest = {n: p.requires_grad_(True) for n, p in own.items() if not n.startswith(BODY)}
+    known = [p for name, p in rest.items() if name in given]
+    return [*parts, Part(known, inner), Part([p for n, p in rest.items() if n not in given])]
+
+
 def plan_for(
-    way: Way, kind: HeadRow, recipe: Recipe, spec: InputSpec, pictures: int, steps: int
+    way: Way, kind: HeadRow | QueryRow, recipe: Recipe, spec: InputSpec, pictures: int, steps: int
 ) -> Plan:
     """The plan of the way, with what the user has set."""
     from regraft.training.devices import usual_precision
@@ -144,6 +169,7 @@ def plan_for(
         "clip": 10.0,
         "frozen": frozen_share(pictures),
         "precision": usual_precision(),
+        **kind.settings,
         **way.settings,
     }
     names = (*own, "optimiser", "schedule", "warmup", "sampling")

@@ -1,7 +1,7 @@
 """Which kinds of detectors there are. Loads no torch: the command line reads this."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ class HeadRow:
     built    module and name of its class
     width, depth  channels of what is new, and convolutions before its ends, as a rule
     dense    whether its outputs stand for anchors, one each: then other runtimes can give them
+    settings  fields of a plan that differ from the usual ones
     """
 
     name: str
@@ -41,6 +42,7 @@ class HeadRow:
     width: int = 64
     depth: int = 2
     dense: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def inner(self) -> tuple[int, ...]:
