@@ -15,7 +15,7 @@ VERBS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 def test_the_verbs_are_all_there() -> None:
     first = ["fit", "doctor", "rank", "compare", "preview"]
     more = ["evaluate", "harden", "prune", "quantize", "ensemble", "distil", "predict", "serve"]
-    more += ["ui", "export", "backbones", "demo"]
+    more += ["ui", "export", "push", "backbones", "demo"]
     assert list(VERBS) == [*first, *more]
 
 

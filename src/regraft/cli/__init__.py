@@ -22,6 +22,7 @@ from regraft.cli import (
     predict,
     preview,
     prune,
+    push,
     quantize,
     rank,
     serve,
@@ -54,6 +55,7 @@ for command in (
     serve.serve,
     ui.ui,
     export.export,
+    push.push,
     backbones.backbones,
     demo.demo,
 ):

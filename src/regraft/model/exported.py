@@ -153,12 +153,7 @@ def load_exported(folder: Path, trusted: str | None = None) -> Any:
     trusted  SHA-256 of the graph, where it was written a moment ago by this program: only then a
              format is opened whose runtime could run code that is in a file
     """
-    told = _document(folder, TOLD)
-    task = _kind(folder, told)
-    _refuse(folder, list(misfits(task.told, told, f"{TOLD}: ")))
-    record = _document(folder, RECORD)
-    wrong = [*_wrong(told), *task.wrong(told), *wrong_record(record), *_wrong_files(folder, told)]
-    _refuse(folder, wrong)
+    told, record = checked(folder)
     kind = export_format(told["to"])
     if not kind.safe and trusted != told["files"][kind.file]:
         raise BundleError(
@@ -177,7 +172,20 @@ def load_exported(folder: Path, trusted: str | None = None) -> Any:
         ) from error
     version = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
     shared = {"modality": told["modality"], "task": told["task"], "record": record}
-    return task.made(told, {**shared, "graph": graph, "version": version})
+    return _kind(folder, told).made(told, {**shared, "graph": graph, "version": version})
+
+
+def checked(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What an export says of itself and its provenance; all its files are there as they were
+    written, and none of them is run. Raises BundleError, MissingExtra.
+    """
+    told = _document(folder, TOLD)
+    task = _kind(folder, told)
+    _refuse(folder, list(misfits(task.told, told, f"{TOLD}: ")))
+    record = _document(folder, RECORD)
+    wrong = [*_wrong(told), *task.wrong(told), *wrong_record(record), *_wrong_files(folder, told)]
+    _refuse(folder, wrong)
+    return told, record
 
 
 def _kind(folder: Path, told: Any) -> Kind:
