@@ -4,7 +4,9 @@
 
 Rows: `alone` (one picture warm from Python against decoding and the engine), `engine` (its own rate
 with all cores), `clients` (64 of them: lost and mixed-up answers, growth of memory), `overload`
-(more than can be answered). For clean figures: a quiet machine and --seconds 300.
+(--overload times what was answered, asked at an even pace whatever comes back; how fast a refusal
+is, whether it tells when to try again, and how soon all is well afterwards). For clean figures: a
+quiet machine and --seconds 300.
 """
 
 import argparse
@@ -69,13 +71,15 @@ def load(
     expected: Sequence[Any],
     clients: int,
     seconds: float,
-    pause: float = 0.0,
+    every: float = 0.0,
 ) -> Row:
     """Clients that ask one after the other, each on a connection that stays.
 
-    pause  of a client after a refusal
+    every  seconds from one question of a client to its next, whatever comes back; 0: at once after
+           an answer
     """
-    until = time.perf_counter() + WARM + seconds
+    begin = time.perf_counter()
+    until = begin + WARM + seconds
     counts: Counter[str] = Counter()
     times: dict[int, list[float]] = {200: [], 503: []}
     turn, memory = threading.Lock(), []
@@ -83,7 +87,12 @@ def load(
     def client(number: int) -> None:
         rng = random.Random(number)
         connection = http.client.HTTPConnection(*served.address, timeout=120)
+        due = begin + every * number / clients
         while (start := time.perf_counter()) < until:
+            if start < due:
+                time.sleep(min(due, until) - start)
+                continue
+            due += every
             which = rng.randrange(len(pictures))
             try:
                 connection.request(
@@ -103,8 +112,8 @@ def load(
                     times.setdefault(answer.status, []).append(spent)
                 if answer.status == 200 and body["probability"] != expected[which]:
                     counts["mixed up"] += 1
-            if answer.status == 503:
-                time.sleep(pause)
+                if answer.status == 503 and not answer.getheader("Retry-After"):
+                    counts["without Retry-After"] += 1
 
     def watch() -> None:
         time.sleep(WARM)
@@ -128,6 +137,32 @@ def load(
         "mixed_up": counts["mixed up"],
         "memory_growth": round(memory[-1] / memory[0] - 1, 4) if memory else None,
     }
+
+
+def overload(
+    served: Served, pictures: Sequence[bytes], expected: Sequence[Any], rate: float, given: Any
+) -> Row:
+    """More questions than can be answered, and how soon one is answered as before afterwards.
+
+    rate  of answers that the program gives, a second
+    """
+    clients, offered = round(given.overload * given.clients), given.overload * rate
+    some = min(60.0, given.seconds)
+    row = load(served, pictures, expected, clients, some, every=clients / offered)
+    end, patient = time.perf_counter(), 2 * given.clients / rate
+    while True:
+        start = time.perf_counter()
+        connection = http.client.HTTPConnection(*served.address, timeout=120)
+        connection.request("POST", "/v1/predict", pictures[0], {"Content-Type": "image/jpeg"})
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        if answer.status == 200 and time.perf_counter() - start < patient:
+            break
+    asked = sum(n for name, n in row["counts"].items() if name.isdigit())
+    told = {"times": given.overload, "offered": round(offered, 2)}
+    sent = {"sent": round(asked / (WARM + some), 2)}
+    return {**told, **sent, **row, "recovery_seconds": round(time.perf_counter() - end, 2)}
 
 
 def _spread(name: str, seconds: Sequence[float]) -> Row:
@@ -209,6 +244,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--overload", type=float, default=5.0, metavar="TIMES")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(words)
     files = [f for f in sorted(given.pictures.rglob("*")) if re.search(r"(?i)\.jpe?g$", f.name)]
@@ -224,9 +260,9 @@ def main(words: Sequence[str] | None = None) -> None:
         rows["ready"] = {"seconds": round(served.ready, 2)}
         rows["clients"] = load(served, pictures, expected, given.clients, given.seconds)
     with Served(given.model, "--queue", 16) as served:
-        many, some = 5 * given.clients // 2, min(60.0, given.seconds)
-        rows["overload"] = load(served, pictures, expected, many, some, pause=0.1)
-    rate, p99 = rows["clients"]["rate"], rows["clients"].get("p99_ms", 0) / 1000
+        rate = rows["clients"]["rate"]
+        rows["overload"] = overload(served, pictures, expected, rate, given)
+    p99 = rows["clients"].get("p99_ms", 0) / 1000
     rows["summary"] = {
         "of_the_engine": round(rate / rows["engine"]["rate"], 3),
         "p99_in_64_over_rate": round(p99 * rate / given.clients, 2),
