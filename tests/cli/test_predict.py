@@ -249,6 +249,16 @@ def test_a_time_between_moments_has_no_use_without_a_video(
     done = shell.invoke("predict", bundle, pictures[0], "--every", 2, "--json")
     assert done.exit_code == 2
     assert shell.error(done)["messages"] == ["every: is for videos; none is named"]
+    done = shell.invoke("predict", bundle, pictures[0], "--every", "inf", "--json")
+    assert "expected seconds above 0" in shell.error(done)["messages"][0]
+
+
+def test_a_video_that_is_not_there_has_its_reason(
+    bundle: Path, pictures: list[str], shell: Any
+) -> None:
+    lost, there = answers(shell, bundle, "lost.mp4", pictures[0], "--every", 2)
+    assert "no such file" in lost["error"]
+    assert there["error"] is None
 
 
 def test_what_is_no_video_has_its_reason(bundle: Path, tmp_path: Path, shell: Any) -> None:

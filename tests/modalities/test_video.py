@@ -62,6 +62,15 @@ def test_a_moment_every_so_many_seconds(film: Path) -> None:
         moments(str(film), 1e-6)
 
 
+def test_late_moments_keep_their_milliseconds(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "_duration", lambda container, stream: 3600.0)
+    names = moments(str(film), 0.04)
+    assert len(set(names)) == len(names) == 90_000
+    assert names[25_001].endswith("#t=1000.04")
+    assert moment_of(names[-1]) == (str(film), pytest.approx(3599.96))
+    assert plain_name("a/clip.mp4#t=1234.567") == "clip-1234.567s"
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.floats(0, 4), min_size=1, max_size=6))
 def test_any_order_gives_what_a_player_shows(film: Path, times: list[float]) -> None:

@@ -201,8 +201,10 @@ def _on_stdin(null: bool) -> list[str]:
 
 def _in_order(source: _Source, names: Iterable[str], every: float | None) -> Iterator[Any]:
     """An answer for every file, those that do not exist included, in the order of the names."""
-    from regraft.model.named import files, refuse_unwatched
+    from regraft.model.named import files, refuse_unwatched, refuse_wrong_every
 
+    if every is not None:
+        refuse_wrong_every(every)
     lost, missing = KINDS[source.task].lost, dict[int, Any]()
     there: list[str] = []
     for name in names:
@@ -212,7 +214,7 @@ def _in_order(source: _Source, names: Iterable[str], every: float | None) -> Ite
             reason = str(error).removeprefix(f"{name}: ")
             missing[len(there) + len(missing)] = lost(name, reason)
     if every is not None:
-        refuse_unwatched(there)
+        refuse_unwatched([*there, *(one.file for one in missing.values())])
     found = iter(source.answer(there) if there else ())
     for place in range(len(there) + len(missing)):
         yield missing[place] if place in missing else next(found)

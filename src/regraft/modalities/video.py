@@ -52,14 +52,19 @@ def moments(path: str, every: float) -> list[str]:
             f"{path}: {count:,} moments, one every {every:g} s; at most {MOST_MOMENTS:,} can be "
             "looked at; choose a longer time between them"
         )
-    return [f"{path}#t={round(i * every, 3):g}" for i in range(count)]
+    return [f"{path}#t={_told(i * every)}" for i in range(count)]
+
+
+def _told(seconds: float) -> str:
+    """Milliseconds and all, however late: `g` would round what comes after a thousand seconds."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
 def plain_name(path: str) -> str:
     """A name for a file about an example, without its ending: ``clip-12.4s``."""
     if (moment := moment_of(path)) is None:
         return Path(path).stem
-    return f"{Path(moment[0]).stem}-{moment[1]:g}s"
+    return f"{Path(moment[0]).stem}-{_told(moment[1])}s"
 
 
 def frame_bytes(file: str, seconds: float) -> bytes:
@@ -99,6 +104,15 @@ class _Reader:
             self._opening.__exit__(None, None, None)
 
     def at(self, seconds: float) -> bytes:
+        import av
+
+        try:
+            return _bmp(self._frame(seconds))
+        except av.error.FFmpegError as error:  # of going back, and of colours that are unknown
+            reason = f"no frame can be had there ({error.strerror})"
+            raise Unreadable(self.file, "damaged", reason) from None
+
+    def _frame(self, seconds: float) -> Any:
         if self._shown is not None and self._time(self._shown) > seconds:
             self._rewind(seconds)
         while self._next is not None and (
@@ -107,7 +121,7 @@ class _Reader:
             self._shown, self._next = self._next, next(self._frames, None)
         if self._shown is None:
             raise Unreadable(self.file, "damaged", "no frame of the video can be decoded")
-        return _bmp(self._shown)
+        return self._shown
 
     def _rewind(self, seconds: float) -> None:
         base = self._stream.time_base

@@ -1,6 +1,7 @@
 """What a person names to be answered for: files, folders, globs, tables, videos, texts."""
 
 import glob
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +18,18 @@ from regraft.modalities.video import EVERY, WATCHING, is_video, moment_of, momen
 LISTED = 20  # files that one message names
 
 
+def refuse_wrong_every(every: float) -> None:
+    """Raise UsageError for what is no time between moments."""
+    if not 0 < every < math.inf:
+        raise UsageError(f"every: expected seconds above 0, got {every!r}")
+
+
 def refuse_unwatched(names: Sequence[str]) -> None:
-    """Raise UsageError where a time between moments is set, and there is no video."""
-    if not any(moment_of(name) for name in names):
+    """Raise UsageError where a time between moments is set, and there is no video.
+
+    names  of moments, and of videos that are not there: it is for these too
+    """
+    if not any(moment_of(name) or is_video(name) for name in names):
         raise UsageError("every: is for videos; none is named")
 
 

@@ -20,7 +20,7 @@ from regraft.modalities import modality
 from regraft.model.answers import AnswerList
 from regraft.model.encoded import MEMORY
 from regraft.model.model import Answers, Model
-from regraft.model.named import files, refuse_unwatched
+from regraft.model.named import files, refuse_unwatched, refuse_wrong_every
 from regraft.model.opening import opened
 from regraft.progress import Progress, Quiet
 
@@ -129,8 +129,8 @@ def predict_in_turn(
 ) -> Iterator[Any]:
     """As `predict`, one after the other, with bounded memory."""
     model = opened(model)
-    if every is not None and not every > 0:
-        raise UsageError(f"every: expected seconds above 0, got {every!r}")
+    if every is not None:
+        refuse_wrong_every(every)
     if every is not None and not in_memory(source):
         source = files(source, model.modality, every)
         refuse_unwatched(source)
