@@ -217,6 +217,9 @@ def test_of_several_runs_the_mean_is_told_with_the_interval_of_the_first_around_
     assert [found[end] for end in ("low", "value", "high")] == pytest.approx([0.5, 0.6, 0.7])
     assert (found["n"], found["reliable"], found["why"]) == (9, False, ["a: b"])
     assert over_seeds([]) == {}
+    sure = {"robust": {"value": 0.98, "low": 0.93, "high": 1.0}}
+    (ends,) = over_seeds([sure, {"robust": {"value": 1.0, "low": 1.0, "high": 1.0}}]).values()
+    assert ends == {"value": pytest.approx(0.99), "low": pytest.approx(0.94), "high": 1.0}
 
 
 def test_what_was_measured_beyond_accuracy_is_said_in_the_command() -> None:

@@ -131,7 +131,8 @@ def over_seeds(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     moved = float(np.mean([row["value"] for row in rows])) - rows[0]["value"]
     ends = {end: rows[0][end] for end in ("value", "low", "high")}
-    told = dict(rows[0]) | {k: None if v is None else v + moved for k, v in ends.items()}
+    around = {k: v if v is None else min(max(v + moved, 0.0), 1.0) for k, v in ends.items()}
+    told = dict(rows[0]) | around
     if "why" in told:
         told["why"] = list(dict.fromkeys(text for row in rows for text in row["why"]))
         told["reliable"] = all(row["reliable"] for row in rows)
