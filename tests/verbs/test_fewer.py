@@ -44,8 +44,10 @@ def test_classes_and_parts_stay_in_proportion(
     left = Counter(some.train.table["label"])
     assert set(left) == set(classes)
     assert all(abs(left[c] - room * n / sum(sizes)) <= len(sizes) for c, n in classes.items())
-    assert some.findings[-1].kind == "budget"
-    assert f"{len(some):,} of {len(data):,} are used" in some.findings[-1].reason
+    if len(some) < len(data):
+        assert f"{len(some):,} of {len(data):,} are used" in fewer.told(some)
+    else:
+        assert some is data
 
 
 def test_without_labels_and_parts_too() -> None:
@@ -53,6 +55,20 @@ def test_without_labels_and_parts_too() -> None:
     some, _ = affordable(data, 1000, 9.6, 0)
     assert len(some) == 1000
     assert {"a", "b"} <= set(some.table["label"].drop_nulls())
+
+
+def test_of_a_small_set_all_are_used_and_nothing_is_said() -> None:
+    data = many({"train": {"a": 450, "b": 450}})
+    some, place = affordable(data, 10, 60.0, 0)
+    assert some is data
+    assert [*place] == [*range(900)]
+
+
+def test_what_is_said_of_the_budget_is_found_behind_other_findings() -> None:
+    data = many({None: {f"c{i}": 1 for i in range(1200)}})
+    some, _ = affordable(data, 1000, 60.0, 0)
+    assert some.findings[-1].kind == "empty-class"
+    assert "1,000 of 1,200 are used" in fewer.told(some)
 
 
 def test_a_fit_for_which_time_is_short_says_what_it_left_out(

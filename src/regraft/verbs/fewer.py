@@ -9,6 +9,7 @@ from regraft.data.dataset import Dataset
 from regraft.data.findings import Finding
 from regraft.transfer.block_weights import subsample
 
+BUDGET = "budget"
 AT_LEAST = 1000  # examples of a part that stay: of fewer a result says little
 
 
@@ -21,15 +22,24 @@ def affordable(
     No class is lost while there is room for one of each.
 
     seconds  that features of all were forecast to take
+
+    Where there is time for all, or no part can give any up, all are used and nothing is said.
     """
-    place = _drawn(data, most, seed)
+    place = _drawn(data, most, seed) if most < len(data) else np.arange(len(data))
+    if len(place) == len(data):
+        return data, place
     reason = (
         f"{len(place):,} of {len(data):,} are used, drawn by class: the features of all would take "
         f"about {seconds:.0f} s; give a larger budget to learn from more"
     )
     kept = data.table["id"][place]
     others = data.table.filter(~data.table["id"].is_in(kept.implode()))["id"]
-    return data.without(others, [Finding("budget", (), reason, "note")]), place
+    return data.without(others, [Finding(BUDGET, (), reason, "note")]), place
+
+
+def told(data: Dataset) -> str:
+    """What was said last of examples that were left out so."""
+    return next(one.reason for one in reversed(data.findings) if one.kind == BUDGET)
 
 
 def _drawn(data: Dataset, most: int, seed: int) -> npt.NDArray[np.int64]:

@@ -31,8 +31,8 @@ from regraft.recipe import Recipe
 from regraft.transfer.block_weights import subsample
 from regraft.transfer.inputs import candidates, first_input, networks
 from regraft.transfer.kernel import MOST
+from regraft.verbs import fewer
 from regraft.verbs.beside import at, beside, reasons, trainable
-from regraft.verbs.fewer import affordable
 from regraft.verbs.fitted import Fitted, kept_folder
 from regraft.verbs.forecast import Forecast, for_probes
 from regraft.verbs.ground import Ground
@@ -243,9 +243,10 @@ class _Run:
         """Plan the first pass; examples for which there is no time are left out."""
         about = (one.row, one.spec)
         wanted, most = self.forecast.seconds(*about), self.forecast.most(*about)
-        if most < len(self.files):
-            self.dataset, place = affordable(self.dataset, most, wanted, self.recipe.seed)
-            self.chosen["examples"] = self.dataset.findings[-1].reason
+        some, place = fewer.affordable(self.dataset, most, wanted, self.recipe.seed)
+        if len(some) < len(self.files):
+            self.dataset = some
+            self.chosen["examples"] = fewer.told(some)
             self.files, self.shas = ([c[i] for i in place] for c in (self.files, self.shas))
             self.forecast.files = len(place)
         self.forecast.plan(self.forecast.seconds(*about))
