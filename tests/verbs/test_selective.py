@@ -1,5 +1,6 @@
 """evaluate --risk and --unlike: what may be answered, and what is none of what the model knows."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,21 @@ def test_a_model_that_keeps_nothing_is_asked_half_of_what_is_here(fitted: Any) -
     assert "can be promised" in told["why"]
     assert "Nothing is promised" in found.html()
     assert "out_of_distribution" not in found.record  # nobody asked
+
+
+def test_what_is_asked_for_beside_is_of_the_same_operating_point(
+    fitted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def of_parts(model: Any, *asked: Any) -> dict[str, Any]:
+        seen.append(model.operating)
+        return {}
+
+    monkeypatch.setattr(sys.modules[evaluate.__module__], "further_parts", of_parts)
+    told = {"at": "sensitivity>=0.5", "positive": fitted.model.classes[0]}
+    evaluate(fitted.model, fitted.data.test, risk=0.4, resamples=100, **told)
+    assert [point.positive for point in seen] == [fitted.model.classes[0]]
 
 
 def test_the_page_has_a_curve_and_the_other_data(report: Report) -> None:

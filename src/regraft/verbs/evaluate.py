@@ -136,11 +136,11 @@ def evaluate_classifier(
     """
     if repair is not None:
         raise UsageError("repair: is for boxes; the model tells classes")
+    chosen = positive_class(model.classes, positive, at)
+    model = model if at is None else model.at(at, chosen)
     further = further_parts(model, robust, bool(corruptions), risk, unlike)
     found = labelled_examples(data, split, modality=listed_as(model), **columns)
     examples = same_classes(model, found)
-    chosen = positive_class(model.classes, positive, at)
-    model = model if at is None else model.at(at, chosen)
     seen = model.features(examples.table["path"].to_list(), store=store, progress=progress)
     notes: dict[str, Any] = {}
     if split is None and examples.split_source != "given" and not isinstance(data, Dataset):
