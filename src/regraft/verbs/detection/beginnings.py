@@ -4,7 +4,6 @@ A whole one of torchvision is a head on a backbone whose weights are then all re
 transformers comes with its own architecture, input and losses.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -140,8 +139,7 @@ class OnBackbone:
             return frozenset()
         whole = whole_detector(self.recipe.start)
         kept = begin_from(network, whole, classes)
-        with whole.path.open("rb") as stream:
-            sha = hashlib.file_digest(stream, "sha256").hexdigest()
+        sha = file_hash(whole.path)
         chosen["start"] = _told(whole.path.name, sha, whole.start.kind, kept.classes)
         return kept.given
 
