@@ -32,11 +32,10 @@ FREE_FROM = 10  # rows for each block: of fewer, free weights fit the rows that 
 # solar cells under 17 weights they take 28 % of that error away, and triple that of new ones)
 
 FALLS = (1.0, 0.5, 0.25, 0.1)  # weights of a block, in shares of that of the next one
-FALLS_ALONE = (
-    0.9,
-)  # of one example a class: five sets of photos, 16 draws each, 0.585 right in the
-# mean; 0.578 under equal weights, 0.529 under 0.25, which suits questions whose classes have no
-# names that say anything (0.499 in place of 0.404)
+# Of one example a class: five sets of photos, 16 draws each, 0.585 right in the mean; 0.578 under
+# equal weights, 0.529 under 0.25, which suits questions whose classes have no names that say
+# anything (0.499 in place of 0.404).
+FALLS_ALONE = (0.9,)
 # Standard errors by which a fall must take error away, row against row, and rows to tell them by:
 # of 20 to 770 questions it is 4 to 14, of as many photos, where it is chance, below 2.
 SURE, TOLD_BY = 3.0, 10

@@ -14,17 +14,8 @@ from regraft.transfer.targets import CLASSES, Target
 # Fields that a plan takes over.
 PLANNED = (
     *("rate", "optimiser", "schedule", "loss", "augment", "attack", "sampling"),
-    *(
-        "weights",
-        "norm",
-        "weight_decay",
-        "average",
-        "precision",
-        "clip",
-        "warmup",
-        "frozen",
-        "reinit",
-    ),
+    *("weights", "norm", "weight_decay", "average", "precision", "clip", "warmup"),
+    *("frozen", "reinit"),
 )
 
 
