@@ -263,6 +263,9 @@ def test_it_learns_again_where_much_is_lost_or_it_is_asked_to(
     if learns:
         assert not quantize._learns_again(fitted.model, ["weights"], record, about, voice)
         assert "it cannot learn again" in said[-1]
+        about = replace(about, head="refit")
+        assert not quantize._learns_again(fitted.model, ["static"], record, about, voice)
+        assert "head is 'refit'" in said[-1]
 
 
 def test_when_to_learn_again_is_refused_before_the_work(fitted: Fitted) -> None:
@@ -270,3 +273,5 @@ def test_when_to_learn_again_is_refused_before_the_work(fitted: Fitted) -> None:
         regraft.quantize(fitted.model, qat="sometimes")
     with pytest.raises(UsageError, match="for the method static"):
         regraft.quantize(fitted.model, qat="always", method="weights")
+    with pytest.raises(UsageError, match="head is 'keep'"):
+        regraft.quantize(fitted.model, qat="always", head="keep")

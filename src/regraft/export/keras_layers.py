@@ -116,7 +116,7 @@ def attention(
 ) -> Value:
     if causal or enable_gqa or (isinstance(mask, Tensor) and mask.dtype == torch.bool):
         raise draw.refused("attention of this kind is not known")
-    ops, factor = draw.ops, scale or query.tensor.shape[-1] ** -0.5
+    ops, factor = draw.ops, scale or query.tensor.shape[query.axis(-1)] ** -0.5
     across = ops.swapaxes(draw.first(key), -1, -2)
     scores = ops.matmul(ops.multiply(draw.first(query), factor), across)
     if mask is not None:

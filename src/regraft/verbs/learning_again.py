@@ -45,8 +45,13 @@ AWARE = Strategy(
 )
 
 
-def unfit(model: Model, methods: Sequence[str]) -> str:
-    """Why a model cannot learn again; empty: it can."""
+def unfit(model: Model, methods: Sequence[str], head: str | None) -> str:
+    """Why a model cannot learn again; empty: it can.
+
+    head  what is to become of its own, where that is told: a network that learns again has another
+    """
+    if head is not None:
+        return f"it would get a new head, and head is {head!r}; leave that out"
     if len(model.extractors) != 1:
         return "it has several networks"
     if methods[0] != METHOD:

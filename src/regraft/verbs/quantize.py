@@ -71,7 +71,8 @@ def quantize(
     calibration  examples that the ranges come from
     qat          auto: where more than 0.5 points are lost, the network learns again for some
                  minutes as if it computed in whole numbers (`compression.simulated`), and what is
-                 better on examples held back is taken; always: that in any case; never
+                 better on examples held back is taken, with its own head, so that none may
+                 be told; always: that in any case; never
     columns      of a manifest: label, text, path_column, root
 
     The comparison with the old model is in ``record["before_after"]``. Raises UsageError, DataError
@@ -174,7 +175,7 @@ def _learns_again(
     lost = 100 * record["lost"]["value"]
     if asked.qat == NEVER or (asked.qat == AUTO and lost <= LEARNS_FROM):
         return False
-    if reason := unfit(model, methods):
+    if reason := unfit(model, methods, asked.head):
         progress.say(f"{lost:.1f} points lost, and it cannot learn again: {reason}")
         return False
     progress.say(f"{lost:.1f} points lost (from {LEARNS_FROM:g} on it learns again): training")
@@ -202,7 +203,7 @@ def _refuse(model: Model, asked: Asked) -> None:
     for one in model.extractors:
         refuse_graph(one.row)
     methods = [asked.method or USUAL[one.spec.reads] for one in model.extractors]
-    if asked.qat == ALWAYS and (reason := unfit(model, methods)):
+    if asked.qat == ALWAYS and (reason := unfit(model, methods, asked.head)):
         raise UsageError(f"qat: it cannot learn again: {reason}")
 
 

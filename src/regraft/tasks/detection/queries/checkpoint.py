@@ -48,7 +48,7 @@ class Checkpoint:
         own |= {"id2label": names, "label2id": {v: int(k) for k, v in names.items()}}
         own |= {"anchor_image_size": None}
         name = Path(self.row.name.partition(":")[2])
-        short = name.name if name.is_dir() else str(name)
+        short = name.resolve().name if name.is_dir() else str(name)
         return replace(self.row, name=short, config="", options=own)
 
 
