@@ -1,11 +1,13 @@
 """What probes may cost: by counts and a measured speed, never by a clock."""
 
+from dataclasses import replace
+
 import pytest
 
 from regraft.backbones.catalog import DEFAULT, find
 from regraft.backbones.extractor import Extractor
 from regraft.recipe import Recipe
-from regraft.transfer.inputs import Choice
+from regraft.transfer.inputs import MIRRORED, Choice
 from regraft.verbs.forecast import ALWAYS, Forecast
 
 ROW = find(DEFAULT)
@@ -57,6 +59,16 @@ def test_what_is_planned_counts() -> None:
     assert forecast.affords(ROW, SPEC)
     assert not forecast.affords(ROW, SPEC)
     assert not Forecast(1000, 60.0).affords(ROW, SPEC, more=60.0)
+
+
+def test_a_second_view_costs_that_view_alone() -> None:
+    both, forecast = replace(SPEC, views=MIRRORED), Forecast(1000, 60.0)
+    needed = forecast.seconds(ROW, SPEC)
+    forecast.plan(60.0 - ALWAYS - 1.5 * needed)
+    assert not forecast.affords(ROW, both)
+    assert not forecast.affords(ROW, both, known=SPEC.at(192))
+    assert forecast.affords(ROW, both, known=SPEC)
+    assert forecast.planned == pytest.approx(60.0 - ALWAYS - 0.5 * needed)
 
 
 def test_so_many_examples_as_there_is_time_for() -> None:

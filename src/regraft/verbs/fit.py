@@ -296,7 +296,7 @@ class _Run:
         best, least = first, error(features_of(seen)[place], seen.widths)
         for choice in candidates(first.row, first.spec, self.recipe, self.view_sets):
             other = at(first, choice.spec)
-            if not self.forecast.affords(other.row, other.spec):
+            if not self.forecast.affords(other.row, other.spec, known=first.spec):
                 continue
             part = self._pass(other, place)
             if (found := error(part.features, part.widths)) < BETTER * least:

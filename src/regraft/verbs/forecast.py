@@ -69,12 +69,21 @@ class Forecast:
     def plan(self, seconds: float) -> None:
         self.planned += seconds
 
-    def affords(self, row: CatalogRow, spec: InputSpec, more: float = 0.0) -> bool:
+    def affords(
+        self,
+        row: CatalogRow,
+        spec: InputSpec,
+        more: float = 0.0,
+        known: InputSpec | None = None,
+    ) -> bool:
         """Whether features of all files by another network or input fit in; then they are planned.
 
-        more  seconds that it takes besides
+        more   seconds that it takes besides
+        known  an input of this network whose features are there: views of its size cost nothing
         """
-        return self._planned(more + self.seconds(row, spec))
+        there = known.views if known is not None and known.size == spec.size else ()
+        new = tuple(view for view in spec.views if view not in there)
+        return self._planned(more + (self.seconds(row, replace(spec, views=new)) if new else 0.0))
 
     def affords_head(self, examples: int, columns: int) -> bool:
         """Whether there is time for a closed-form head; then it is planned."""
