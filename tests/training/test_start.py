@@ -63,7 +63,7 @@ def test_the_deepest_layers_begin_anew_and_the_head_forgets_what_they_gave(
     depths = body_depths(usual, small.row)
     own, other = dict(usual.named_parameters()), dict(anew.named_parameters())
     moved = [any(not torch.equal(own[n], other[n]) for n in group) for group in depths]
-    taken = round(0.4 * len(depths))
+    taken = int(0.4 * len(depths))
     assert moved == [False] * (len(depths) - taken) + [True] * taken
     begins, forgotten = 0, []
     for width in small.head.scaling.widths:

@@ -58,7 +58,10 @@ def _others(counts: Counter[str]) -> Iterator[tuple[str, int]]:
 
 def _language(file: str, told: Any) -> str:
     """The code; empty where that is not sure."""
-    text = contents(file).decode("utf-8-sig")[:READ]
+    try:
+        text = contents(file).decode("utf-8-sig")[:READ]
+    except OSError:  # it has gone since it was looked at
+        return ""
     if sum(map(str.isalpha, text)) < LEAST_LETTERS:
         return ""
     code, probability = told.classify(text)

@@ -30,7 +30,14 @@ def write_savedmodel(wanted: Wanted, file: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="regraft-") as folder:
         made = Path(folder) / "model.keras"
         write_keras(wanted, made)
-        command = [sys.executable, "-m", "regraft.export.savedmodel", str(made), str(file.parent)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "regraft.export.savedmodel",
+            str(made),
+            str(file.parent),
+        ]
         environment = {**os.environ, **QUIET, "KERAS_BACKEND": "tensorflow"}
         done = subprocess.run(command, capture_output=True, check=False, env=environment)
     if done.returncode:

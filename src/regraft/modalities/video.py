@@ -21,6 +21,7 @@ WATCHING = frozenset({"image"})  # modalities whose models look at videos
 EVERY = 1.0  # seconds between moments, where nobody says so
 MOST_MOMENTS = 100_000  # of one video
 NAME = re.compile(r"(?P<file>.+)#t=(?P<seconds>\d+(\.\d+)?)")
+NEAR = 6e-4  # seconds: names of moments tell thousandths
 QUARTER = 90  # degrees; other turns are no player's either
 
 _open = threading.local()  # .reader: a thread goes through a video in order, and opens it once
@@ -95,6 +96,7 @@ class _Reader:
             self._container, self._stream = self._opening.__enter__()
         except DataError as error:
             raise Unreadable(file, "not-a-video", str(error).removeprefix(f"{file}: ")) from None
+        self._lasts = _duration(self._container, self._stream)
         self._frames = self._decoded()
         self._shown: Any = None
         self._next: Any = next(self._frames, None)
@@ -113,10 +115,12 @@ class _Reader:
             raise Unreadable(self.file, "damaged", reason) from None
 
     def _frame(self, seconds: float) -> Any:
+        if seconds > self._lasts + NEAR:
+            raise Unreadable(self.file, "past-end", f"the video lasts {self._lasts:.3g} s only")
         if self._shown is not None and self._time(self._shown) > seconds:
             self._rewind(seconds)
         while self._next is not None and (
-            self._shown is None or self._time(self._next) <= seconds + 1e-6
+            self._shown is None or self._time(self._next) <= seconds + NEAR
         ):
             self._shown, self._next = self._next, next(self._frames, None)
         if self._shown is None:

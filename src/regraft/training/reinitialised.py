@@ -19,7 +19,10 @@ def take_deepest(
     """
     groups = depths_of(network, row)
     before = _features(network)
-    anew = {name for group in groups[-max(1, round(share * len(groups))) :] for name in group}
+    count = max(
+        1, int(share * len(groups) + 1e-9)
+    )  # with those that stand still never more than all
+    anew = {name for group in groups[-count:] for name in group}
     modules = {name.rpartition(".")[0] for name in anew}
     own, given = network.module.state_dict(), fresh.module.state_dict()
     # With their buffers: statistics of BatchNorm belong to the weights before it.

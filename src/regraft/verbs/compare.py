@@ -23,7 +23,7 @@ from regraft.backbones.store import Store
 from regraft.data.dataset import Dataset
 from regraft.data.learnable import check_learnable
 from regraft.data.sources import load, task_of
-from regraft.errors import UsageError
+from regraft.errors import RegraftError, UsageError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.modalities import modality
 from regraft.model.model import Model
@@ -265,8 +265,13 @@ class _Comparison:
             begin = time.monotonic()
             asked: dict[str, Any] = {"resamples": self.recipe.resamples, "seed": self.recipe.seed}
             asked |= {"store": self.store, "progress": self.progress}
-            withstood = self.beyond.measured(model(), self.measured, self.held_seen, **asked)
-            self.until += time.monotonic() - begin  # the budget is for training
+            try:
+                withstood = self.beyond.measured(model(), self.measured, self.held_seen, **asked)
+            except RegraftError as error:  # what was trained before it is not lost with it
+                reason = f"not measured beyond accuracy: {error}"
+                return replace(outcome, warnings=(*outcome.warnings, reason))
+            finally:
+                self.until += time.monotonic() - begin  # the budget is for training
             return replace(outcome, withstood=withstood)
         if not self.attack:
             return outcome

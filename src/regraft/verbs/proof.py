@@ -92,7 +92,7 @@ def _differs(one: _Compared) -> bool:
 def _in_a_fresh_process(written: Written, files: Sequence[str], kept: Path) -> dict[str, Any]:
     trusted = file_hash(written.folder / written.kind.file)
     asked = {"files": [*files], "trusted": trusted, "together": not written.batch}
-    command = [sys.executable, "-m", "regraft.model.rescored", str(written.folder)]
+    command = [sys.executable, "-P", "-m", "regraft.model.rescored", str(written.folder)]
     document = json.dumps({**asked, "kept": str(kept)}).encode()
     done = subprocess.run(command, input=document, capture_output=True, check=False, env=os.environ)
     if done.returncode:
