@@ -64,7 +64,7 @@ def measured(path: Path, strategy: str, budget: float) -> dict[str, Any]:
     told: dict[str, Any] = {"seconds": time.perf_counter() - begin}
     for name in ("wer", "cer"):
         told |= {f"{name}_{key}".removesuffix("_value"): v for key, v in _ends(report, name)}
-    return told | {"kept": report.record["chosen"].get("kept", "the probe")}
+    return told | {"kept": report.record["chosen"].get("kept", strategy)}
 
 
 def _ends(report: Any, name: str) -> list[tuple[str, float]]:
