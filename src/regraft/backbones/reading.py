@@ -13,11 +13,10 @@ from typing import TypeVar
 
 from regraft.backbones.engines import lanes
 from regraft.backbones.store import Verdict
-from regraft.data.inline import inline_bytes
+from regraft.data.inline import inline_bytes, without_file
 from regraft.errors import Unreadable
 from regraft.modalities.base import MOST_BYTES
 from regraft.modalities.series import pieces
-from regraft.modalities.video import frame_bytes, moment_of
 from regraft.progress import Progress, Quiet
 
 PIECE = 2**20  # bytes
@@ -118,12 +117,9 @@ def _read(path: Path, take: Callable[[bytes], object]) -> Verdict | None:
     Of an example without a file it is the content itself. System calls without Python's layers of
     files: each gives up the interpreter's lock, for which the threads would queue.
     """
-    if (inline := inline_bytes(path)) is not None:
-        take(inline)
-        return None
     try:
-        if (moment := moment_of(path)) is not None and not os.path.exists(path):
-            take(frame_bytes(*moment))
+        if (found := without_file(path)) is not None:
+            take(found)
             return None
         seen = os.stat(path)
         if stat.S_ISDIR(seen.st_mode):

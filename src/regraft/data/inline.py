@@ -33,13 +33,21 @@ def inline_text(path: str) -> str | None:
     return None if found is None else found.decode()
 
 
+def without_file(path: str | Path) -> bytes | None:
+    """The bytes of an example that is no file of its own: a text in place of its path, or a moment
+    of a video; None where it is a file or a folder. Raises OSError and Unreadable.
+    """
+    if (found := inline_bytes(path)) is not None:
+        return found
+    moment = moment_of(path)
+    return None if moment is None or os.path.exists(path) else frame_bytes(*moment)
+
+
 def contents(path: str | Path) -> bytes:
     """The bytes of an example, wherever they are.
 
     Raises OSError; Unreadable for a folder that is no series, and for a moment of no video.
     """
-    if (found := inline_bytes(path)) is not None:
+    if (found := without_file(path)) is not None:
         return found
-    if (moment := moment_of(path)) is not None and not os.path.exists(path):
-        return frame_bytes(*moment)
     return b"".join(pieces(path, MOST_BYTES)) if Path(path).is_dir() else Path(path).read_bytes()
