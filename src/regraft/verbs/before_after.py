@@ -7,10 +7,10 @@ What the record holds, and the table of it: `evaluation.before_after`.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,10 +34,49 @@ from regraft.progress import Progress, Quiet
 from regraft.verbs.latency import latencies
 from regraft.verbs.measuring import groups_of
 from regraft.verbs.tasks import carried_out
+from regraft.verbs.unseen import Division
 
 RESAMPLES = 1000
 TIMED = 8  # examples that latency is measured on, in turn
 METRIC = "accuracy"
+
+
+class Measured(Protocol):
+    """What verbs that make a model smaller are asked of its measurement."""
+
+    @property
+    def max_drop(self) -> float | None: ...
+    @property
+    def resamples(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def compared(
+    model: Model,
+    smaller: Model,
+    division: Division,
+    verb: str,
+    told: str,
+    asked: Measured,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """`before_and_after` on the examples of a division that taught neither model.
+
+    settings  store and progress
+    """
+    return before_and_after(
+        model,
+        smaller,
+        division.unseen,
+        verb=verb,
+        told=told,
+        which=division.which,
+        max_drop=asked.max_drop,
+        resamples=asked.resamples,
+        seed=asked.seed,
+        **settings,
+    )
 
 
 def before_and_after(

@@ -30,11 +30,11 @@ from regraft.errors import DataError, UsageError
 from regraft.model.model import Model
 from regraft.model.opening import opened
 from regraft.progress import Progress, Quiet
-from regraft.verbs.before_after import before_and_after, kept
+from regraft.verbs.before_after import compared, kept
 from regraft.verbs.narrowing import Lost, Narrowed, Narrower
 from regraft.verbs.refitting import with_networks
 from regraft.verbs.tasks import carried_out
-from regraft.verbs.unseen import Division, divided_for, examples_of
+from regraft.verbs.unseen import divided_for, examples_of
 
 MAX_DROP = 1.0  # points of accuracy that may be lost, if nobody says otherwise
 TARGET = "macs=0.5"
@@ -142,7 +142,7 @@ def prune_classifier(
         chosen = _chosen(points, narrower.before, asked.max_drop)
         settings["store"] = kept_store
         told = f"{chosen.target} by {asked.importance}, {chosen.how}"
-        record = _compared(model, chosen.model, division, told, asked, settings)
+        record = compared(model, chosen.model, division, "prune", told, asked, settings)
     finally:
         if store is None:
             kept_store.close()
@@ -170,34 +170,11 @@ def _sparse(
     extractors = tuple(one.extractor for one in made)
     new = with_networks(model, extractors, division.taught, seed=asked.seed, **settings)
     words = f"the smallest {share:.0%} of the weights are zero, for study; {new.told}"
-    record = _compared(model, new.model, division, words, asked, settings)
+    record = compared(model, new.model, division, "prune", words, asked, settings)
     told = {"sparsity": share, "zeros": [one.zeros for one in made]}
     told["layers"] = {name: zeros for one in made for name, zeros in one.layers.items()}
     done: Model = kept(replace(new.model, record={**new.model.record, "pruned": told}), record)
     return done
-
-
-def _compared(
-    model: Model,
-    smaller: Model,
-    division: Division,
-    told: str,
-    asked: Asked,
-    settings: dict[str, Any],
-) -> dict[str, Any]:
-    """The table of both, on examples that taught neither."""
-    return before_and_after(
-        model,
-        smaller,
-        division.unseen,
-        verb="prune",
-        told=told,
-        which=division.which,
-        max_drop=asked.max_drop,
-        resamples=asked.resamples,
-        seed=asked.seed,
-        **settings,
-    )
 
 
 def _refuse_sparse(model: Model, asked: Asked) -> None:

@@ -25,7 +25,7 @@ from regraft.errors import DataError, UsageError
 from regraft.model.model import Model
 from regraft.model.opening import opened
 from regraft.progress import Progress, Quiet
-from regraft.verbs.before_after import before_and_after, kept
+from regraft.verbs.before_after import compared, kept
 from regraft.verbs.learning_again import (
     ALWAYS,
     AUTO,
@@ -130,38 +130,15 @@ def quantize_classifier(
         model, tuple(made), division.taught, asked.head, seed=asked.seed, **settings
     )
     told = _told(methods, len(examples), new)
-    record = _compared(model, new.model, division, told, asked, settings)
+    record = compared(model, new.model, division, "quantize", told, asked, settings)
     if _learns_again(model, methods, record, asked, progress):
         about = (model, new.model, division.taught, examples, asked.seed)
         again = learned_again(*about, insists=asked.qat == ALWAYS, **settings)
         told = f"{told}; {again.told}"
-        record = _compared(model, again.model, division, told, asked, settings)
+        record = compared(model, again.model, division, "quantize", told, asked, settings)
         new = Refitted(again.model, again.told)
     smaller: Model = kept(new.model, record)
     return smaller
-
-
-def _compared(
-    model: Model,
-    new: Model,
-    division: Division,
-    told: str,
-    asked: Asked,
-    settings: dict[str, Any],
-) -> dict[str, Any]:
-    """The table of both, on examples that taught neither."""
-    return before_and_after(
-        model,
-        new,
-        division.unseen,
-        verb="quantize",
-        told=told,
-        which=division.which,
-        max_drop=asked.max_drop,
-        resamples=asked.resamples,
-        seed=asked.seed,
-        **settings,
-    )
 
 
 def _learns_again(
