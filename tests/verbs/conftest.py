@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +71,34 @@ def trained_run(source: Any, folder: Path, **settings: Any) -> Run:
     with one_thread(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "run", watched)
         return Run(fit_and_report(source, run=folder, **settings), ends, folder)
+
+
+@contextmanager
+def interrupted_at(step: int) -> Iterator[None]:
+    """What is run in it trains until that step, keeps what it has and is interrupted."""
+    from regraft.training.loop import Training
+
+    steps = 0
+    one_step = Training._one_step
+
+    def cut(self: Training, batch: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            self.save()
+            raise KeyboardInterrupt
+        one_step(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "_one_step", cut)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+@pytest.fixture(scope="session")
+def cut_off_at() -> Callable[[int], AbstractContextManager[None]]:
+    """See `interrupted_at`."""
+    return interrupted_at
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """fit, evaluate, predict and doctor on boxes, on a composed set at the smallest size."""
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,25 +150,12 @@ def test_a_forged_bundle_is_refused(detector: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_cut_off_goes_on_to_the_same_weights(shapes: Path, tmp_path: Path) -> None:
-    from regraft.training.loop import Training
-
+def test_a_run_that_is_cut_off_goes_on_to_the_same_weights(
+    shapes: Path, cut_off_at: Callable[[int], AbstractContextManager[None]], tmp_path: Path
+) -> None:
     whole = fit_and_report(shapes, run=tmp_path / "whole", **QUICK)
-    steps = 0
-    one_step = Training._one_step
-
-    def cut(self: Training, batch: Any) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 4:
-            self.save()
-            raise KeyboardInterrupt
-        one_step(self, batch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Training, "_one_step", cut)
-        with pytest.raises(KeyboardInterrupt):
-            fit_and_report(shapes, run=tmp_path / "cut", **QUICK)
+    with cut_off_at(4):
+        fit_and_report(shapes, run=tmp_path / "cut", **QUICK)
     again = fit_and_report(shapes, run=tmp_path / "cut", resume=True, **QUICK)
     for name, tensor in whole.model.network.state_dict().items():
         np.testing.assert_array_equal(tensor, again.model.network.state_dict()[name])

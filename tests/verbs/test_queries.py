@@ -1,6 +1,7 @@
 """fit, evaluate and predict with a whole detector of transformers, on a composed set."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from regraft.verbs.fit import fit_and_report
 from regraft.verbs.fitted import Fitted
 
 Save = Callable[..., Path]
+CutOff = Callable[[int], AbstractContextManager[None]]
 QUICK: dict[str, Any] = {"steps": 4, "batch": 4, "resamples": 100, "workers": 0}
 
 
@@ -102,25 +104,10 @@ def test_a_forged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_cut_off_goes_on_to_the_same_weights(
-    found: Fitted, shapes: Path, start: str, tmp_path: Path
+    found: Fitted, shapes: Path, start: str, cut_off_at: CutOff, tmp_path: Path
 ) -> None:
-    from regraft.training.loop import Training
-
-    steps = 0
-    one_step = Training._one_step
-
-    def cut(self: Training, batch: Any) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            self.save()
-            raise KeyboardInterrupt
-        one_step(self, batch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Training, "_one_step", cut)
-        with pytest.raises(KeyboardInterrupt):
-            fit_and_report(shapes, start=start, run=tmp_path / "cut", **QUICK)
+    with cut_off_at(3):
+        fit_and_report(shapes, start=start, run=tmp_path / "cut", **QUICK)
     again = fit_and_report(shapes, start=start, run=tmp_path / "cut", resume=True, **QUICK)
     own = again.model.network.state_dict()
     for name, tensor in found.model.network.state_dict().items():

@@ -11,10 +11,9 @@ import numpy as np
 
 from regraft.evaluation.intervals import Interval, resampled
 from regraft.evaluation.metrics import auroc
-from regraft.evaluation.weighted import Examples, FloatArray, IntArray, Weighted, ratio
+from regraft.evaluation.weighted import ROUNDING, Examples, FloatArray, IntArray, Weighted, ratio
 
 ACCEPTED = 0.95  # of the model's own examples, where the others that pass are counted
-ROUNDING = 1e-9
 
 
 class ToldApart(NamedTuple):

@@ -20,11 +20,10 @@ import numpy.typing as npt
 
 from regraft.errors import UsageError
 from regraft.evaluation.intervals import bootstrap_share, resampled
-from regraft.evaluation.weighted import Examples, FloatArray, IntArray, Weighted, ratio
+from regraft.evaluation.weighted import ROUNDING, Examples, FloatArray, IntArray, Weighted, ratio
 
 SHARES = np.arange(1, 21) / 20  # of the answers, the surest ones: points of the curve, and tests
 CONFIDENCE = 0.95  # with which a promise holds
-ROUNDING = 1e-9
 
 Flags = npt.NDArray[np.bool_]
 

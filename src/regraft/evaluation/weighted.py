@@ -17,6 +17,7 @@ Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+ROUNDING = 1e-9  # of a sum of weights: what floating-point numbers take from it
 SUM_TOLERANCE = 1e-2  # half-precision probabilities of many classes add up to one only so far
 
 

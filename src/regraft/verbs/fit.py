@@ -231,9 +231,8 @@ class _Run:
         self.view_sets = self.kind.view_sets(facts)
         choice = first_input(row, self.recipe, self.sizes)
         one = self._open(row, choice.spec)
-        self.forecast = Forecast(
-            len(self.files), for_probes(self.recipe.budget), 0, 0, facts, routes
-        )
+        budget = for_probes(self.recipe.budget)
+        self.forecast = Forecast(len(self.files), budget, facts=facts, routes=routes)
         self.forecast.learn(one)
         choice = self.forecast.first(choice, row, self.recipe)
         self.chosen |= choice.reasons
