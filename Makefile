@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.regraft
 TESTABLE := $(VENV)/.regraft-test
 BENCHABLE := $(VENV)/.regraft-bench
+# More words for pip, such as --no-compile where that is done later.
+INSTALL_OPTIONS ?=
 # Some files of tests at a time: each process holds PyTorch, so not as many as a large machine has cores.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
@@ -54,7 +56,7 @@ $(INSTALLED): $(VENV)/pyvenv.cfg pyproject.toml
 
 # The tests run on exact versions, and what they install serves the demo too.
 $(TESTABLE): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install $(INSTALL_OPTIONS) -c constraints.txt -e '.[test]'
 	@touch $(INSTALLED) $@
 
 $(BENCHABLE): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
