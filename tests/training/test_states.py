@@ -80,7 +80,7 @@ STATES = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(STATES)
 def test_any_state_comes_back(state: Any) -> None:
     assert same(through_files(state), state)
