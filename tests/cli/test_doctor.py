@@ -26,8 +26,8 @@ def test_findings_as_a_document_and_in_files(
     files = {name: tmp_path / f"{name}.csv" for name in ("csv", "manifest")}
     files["report"] = tmp_path / "page.html"
     words = [word for name, path in files.items() for word in (f"--{name}", path)]
-    done = shell.run("doctor", ill, "--json", "--no-label-errors", *words)
-    assert done.returncode == 0, done.stderr
+    done = shell.invoke("doctor", ill, "--json", "--no-label-errors", *words)
+    assert done.exit_code == 0, done.stderr
     found = shell.document(done)
     assert {"findings", "n", "classes", "root", "clean", "written"} == set(found)
     assert (found["n"], found["clean"]) == (44, False)
