@@ -105,6 +105,18 @@ def test_a_block_that_does_not_vary_breaks_nothing() -> None:
     assert np.isfinite(fit.head.scores(x)).all()
 
 
+def test_a_head_without_a_block_takes_no_notice_of_it() -> None:
+    """Neither by its columns nor by similarities in it."""
+    x, labels = rings(60, 8)
+    head = fit_wide_head(x, labels, classes=2, widths=WIDTHS, lasts=(0, 1), seed=0).head
+    other = np.hstack([x[:, : WIDTHS[0]], np.roll(x[:, WIDTHS[0] :], 1, axis=0)])
+    assert not np.allclose(head.scores(x), head.scores(other))
+    left = head.without([1])
+    assert [part.landmarks.first for part in left.kernels] == [0]
+    np.testing.assert_array_equal(left.scores(x), left.scores(other))
+    assert not np.allclose(left.scores(x), head.without([0, 1]).scores(x))
+
+
 def test_an_even_head_gives_the_same_scores() -> None:
     x, labels = rings(120, 9)
     for lasts in ((), (1,)):

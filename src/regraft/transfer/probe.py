@@ -72,11 +72,12 @@ class Head:
 
     def without(self, blocks: Iterable[int]) -> "Head":
         """The head that takes no notice of some blocks."""
-        ends = np.cumsum(self.scaling.widths)
-        coefficients = self.coefficients.copy()
-        for i in blocks:
-            coefficients[ends[i] - self.scaling.widths[i] : ends[i]] = 0
-        return replace(self, coefficients=coefficients)
+        coefficients, gone = self.coefficients.copy(), set[int]()
+        for first, width in last_blocks(self.scaling.widths, [*blocks]):
+            coefficients[first : first + width] = 0
+            gone.add(first)
+        kernels = tuple(part for part in self.kernels if part.landmarks.first not in gone)
+        return replace(self, coefficients=coefficients, kernels=kernels)
 
     def even(self) -> "Head":
         """The same scores from normalised features in which all blocks count the same.
