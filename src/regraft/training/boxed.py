@@ -1,8 +1,8 @@
 """Training on boxes: examples with their objects, the objective, and what is held back."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -110,14 +110,22 @@ class BoxedExamples(Augmented):
         return torch.zeros(1, *self.spec.rectangle, 3, dtype=torch.uint8)
 
 
+class GivesLosses(Protocol):
+    """What is asked of a `Detector`."""
+
+    def losses(self, outputs: Tensor, truths: Sequence[Truth], box: str) -> Tensor:
+        """(n,) of what the network gave; `box` is a name of its losses."""
+        ...
+
+
 class Objects:
     """Objects with boxes: the objective of a detector."""
 
     compares = False
     rounds = ONCE
 
-    def __init__(self, model: Any, box: str) -> None:
-        """model  a `Detector`; box  a name of its losses"""
+    def __init__(self, model: GivesLosses, box: str) -> None:
+        """box  a name of the model's losses"""
         self.model, self.box = model, box
 
     def targets(
@@ -137,14 +145,20 @@ class Objects:
         yield self.losses(network(examples).float(), targets)
 
 
+Asked = Callable[[Tensor, Sequence[Truth]], Tensor]  # pixels and truths → (n,) losses
+
+
 class Matched(Objects):
     """As `Objects`, for detectors that need to know the objects while they look: with queries."""
+
+    def losses(self, outputs: Tensor, targets: Truths, *embeddings: Tensor) -> Tensor:
+        """What the network gave: losses already."""
+        return outputs
 
     def alone(
         self, network: Network, bare: Network, examples: Tensor, targets: Truths, progress: float
     ) -> Iterator[Tensor]:
-        asked: Any = network
-        yield asked(examples, targets.each)
+        yield cast(Asked, network)(examples, targets.each)
 
 
 def prepared_pictures(files: Sequence[str], kind: Modality, spec: InputSpec) -> Tensor:

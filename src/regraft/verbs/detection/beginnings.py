@@ -4,7 +4,7 @@ A whole one of torchvision is a head on a backbone whose weights are then all re
 transformers comes with its own architecture, input and losses.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -53,8 +53,10 @@ class Beginning(Protocol):
     folds      see `Execution`
     """
 
-    objective: type[Objects]
     folds: bool
+
+    @property
+    def objective(self) -> Callable[[Any, str], Objects]: ...
 
     @property
     def kind(self) -> Any: ...
@@ -88,7 +90,7 @@ def _tiles(recipe: Recipe, boxes: Sequence[Boxes], spec: InputSpec) -> dict[str,
 class OnBackbone:
     """A head on a network of the catalog, perhaps with the weights of a file of torchvision."""
 
-    objective: type[Objects] = Objects
+    objective = Objects
     folds = True
 
     def __init__(self, recipe: Recipe, way: Way) -> None:
@@ -163,7 +165,7 @@ def _told(name: str, sha: str, kind: str, classes: Sequence[str]) -> str:
 class Whole:
     """A detector of transformers, from a folder or a hub."""
 
-    objective: type[Objects] = Matched
+    objective = Matched
     folds = False  # which places become queries turns on the least difference
 
     def __init__(self, recipe: Recipe, way: Way) -> None:
