@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,19 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shot(tmp_path_factory.mktemp("films") / "clip.mkv")
 
 
-def shot(path: Path, codec: str = "ffv1", frames: int = FRAMES, form: str = "gray") -> Path:
+def shot(
+    path: Path,
+    codec: str = "ffv1",
+    frames: int = FRAMES,
+    form: str = "gray",
+    aspect: Fraction | None = None,
+) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 64, 48, form
         stream.codec_context.gop_size = 12
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         for i in range(frames):
             picture = np.full((48, 64), 5 * i, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
@@ -101,6 +110,30 @@ def test_usual_containers(name: str, codec: str, form: str, tmp_path: Path) -> N
     for seconds in (2.0, 0.5, 3.4):
         found = number(frame_bytes(str(path), seconds))
         assert found == pytest.approx(RATE * seconds, abs=1.6)  # of limited range and lossy
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"),
+    [
+        (Fraction(4, 3), (85, 48)),
+        (Fraction(2, 3), (64, 72)),
+        (Fraction(1), (64, 48)),
+        (Fraction(99), (64, 48)),  # nonsense
+    ],
+)
+def test_pixels_that_are_not_square_are_shown_as_a_player_does(
+    aspect: Fraction, size: tuple[int, int], tmp_path: Path
+) -> None:
+    path = shot(tmp_path / "a.mp4", "mpeg4", 3, "yuv420p", aspect)
+    assert Image.open(io.BytesIO(frame_bytes(str(path), 0.1))).size == size
+
+
+def test_what_is_no_video_has_one_moment(tmp_path: Path) -> None:
+    path = tmp_path / "torn.mp4"
+    path.write_bytes(bytes(200))
+    assert video.watched(str(path), 1.0) == [f"{path}#t=0"]
+    with pytest.raises(Unreadable, match="no video that can be read"):
+        contents(f"{path}#t=0")
 
 
 def test_the_hash_is_that_of_the_frame(film: Path) -> None:

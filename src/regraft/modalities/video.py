@@ -22,6 +22,7 @@ EVERY = 1.0  # seconds between moments, where nobody says so
 MOST_MOMENTS = 100_000  # of one video
 NAME = re.compile(r"(?P<file>.+)#t=(?P<seconds>\d+(\.\d+)?)")
 NEAR = 6e-4  # seconds: names of moments tell thousandths
+MOST_ASPECT = 4.0  # of a pixel; anamorphic films have 4/3, broadcasts 64/45
 QUARTER = 90  # degrees; other turns are no player's either
 
 _open = threading.local()  # .reader: a thread goes through a video in order, and opens it once
@@ -45,8 +46,26 @@ def moments(path: str, every: float) -> list[str]:
 
     Raises DataError where it is no video, or has too many; MissingExtra.
     """
+    return _moments(path, _seconds(path), every)
+
+
+def watched(path: str, every: float) -> list[str]:
+    """As `moments`, of a file that was not named by itself: what is no video has one moment, at its
+    beginning, whose answer tells why it cannot be seen.
+    """
+    try:
+        seconds = _seconds(path)
+    except DataError:
+        return [f"{path}#t=0"]
+    return _moments(path, seconds, every)
+
+
+def _seconds(path: str) -> float:
     with _opened(path) as (container, stream):
-        seconds = _duration(container, stream)
+        return _duration(container, stream)
+
+
+def _moments(path: str, seconds: float, every: float) -> list[str]:
     count = max(1, ceil(seconds / every - 1e-6))  # the end itself shows nothing more
     if count > MOST_MOMENTS:
         raise DataError(
@@ -109,7 +128,7 @@ class _Reader:
         import av
 
         try:
-            return _bmp(self._frame(seconds))
+            return _bmp(self._frame(seconds), self._aspect())
         except av.error.FFmpegError as error:  # of going back, and of colours that are unknown
             reason = f"no frame can be had there ({error.strerror})"
             raise Unreadable(self.file, "damaged", reason) from None
@@ -126,6 +145,11 @@ class _Reader:
         if self._shown is None:
             raise Unreadable(self.file, "damaged", "no frame of the video can be decoded")
         return self._shown
+
+    def _aspect(self) -> float:
+        """Width of a pixel as it is shown, in its heights; 1 where nothing or nonsense is told."""
+        told = float(self._stream.sample_aspect_ratio or 1)
+        return told if 1 / MOST_ASPECT <= told <= MOST_ASPECT else 1.0
 
     def _rewind(self, seconds: float) -> None:
         base = self._stream.time_base
@@ -180,9 +204,13 @@ def _duration(container: Any, stream: Any) -> float:
     return float((max(times) - min(times)) * stream.time_base) if times else 0.0
 
 
-def _bmp(frame: Any) -> bytes:
+def _bmp(frame: Any, aspect: float) -> bytes:
+    """Upright, with square pixels: what is stored too narrow becomes wider, else higher."""
     out = io.BytesIO()
     picture = frame.to_image()
+    if aspect != 1:
+        width, height = picture.size
+        picture = picture.resize((round(width * max(aspect, 1)), round(height / min(aspect, 1))))
     turn = round(getattr(frame, "rotation", 0) or 0) % 360
     if turn and turn % QUARTER == 0:
         picture = picture.rotate(turn, expand=True)
