@@ -50,8 +50,8 @@ class Deployment:
     told      what export.json says of it beside what it says of all, see `model.exported`
     own       (model, encoded example) → what it says; raises Unreadable
     inputs    (model, encoded example) → all that its graph is given, call by call
-    scales    of a model: what a difference in each output is measured by, along its last axis
-    same      whether two answers are the same
+    apart     (model, outputs, others) → their largest difference, see `apart`
+    same      (model, answer, other) → whether they are the same
     stage     (model, encoded example) → which stage drifts, where the inputs do not
     figure    (model, examples, answers) → a metric of labelled examples; None: there is none
     metric    its name
@@ -64,8 +64,8 @@ class Deployment:
     told: Callable[[Any], dict[str, Any]]
     own: Callable[[Any, bytes], Own]
     inputs: Callable[[Any, bytes], list[npt.NDArray[Any]]]
-    scales: Callable[[Any], list[npt.NDArray[np.float64]]]
-    same: Callable[[Told, Told], bool]
+    apart: Callable[[Any, Outputs, Outputs], float]
+    same: Callable[[Any, Told, Told], bool]
     stage: Callable[[Any, bytes], str]
     figure: Callable[[Any, Dataset, Sequence[Told]], float | None]
     metric: str
@@ -74,7 +74,10 @@ class Deployment:
 
 
 def apart(ours: Outputs, theirs: Outputs, scales: Sequence[npt.NDArray[np.float64]]) -> float:
-    """The largest difference, infinite where shapes differ or a number is none."""
+    """The largest difference, infinite where shapes differ or a number is none.
+
+    scales  what a difference in each output is measured by, along its last axis
+    """
     if len(ours) != len(theirs):
         return float("inf")
     worst = 0.0
@@ -85,6 +88,11 @@ def apart(ours: Outputs, theirs: Outputs, scales: Sequence[npt.NDArray[np.float6
             if a.size:
                 worst = max(worst, float((np.abs(a - b) / scale).max()))
     return worst
+
+
+def as_they_are(model: Any, ours: Outputs, theirs: Outputs) -> float:
+    """The largest difference of first outputs whose numbers are shares."""
+    return apart(ours, theirs, [np.ones(1)])
 
 
 def finite(value: float) -> float | None:
@@ -224,8 +232,8 @@ def deployment() -> Deployment:
         told=_told,
         own=_own,
         inputs=inputs_of,
-        scales=lambda model: [np.ones(1)],
-        same=lambda one, other: bool(one["label"] == other["label"]),
+        apart=as_they_are,
+        same=lambda model, one, other: bool(one["label"] == other["label"]),
         stage=_stage,
         figure=_accuracy,
         metric="accuracy",

@@ -20,7 +20,7 @@ from regraft.errors import DataError, RegraftError, Unreadable
 from regraft.export.at_hand import TOLD
 from regraft.export.formats import Format
 from regraft.model.rescored import inputs_sha, kept_outputs
-from regraft.verbs.deployed import LIMIT, Deployment, Told, apart
+from regraft.verbs.deployed import LIMIT, Deployment, Told
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,6 @@ def _compared(
     model: Any, how: Deployment, rows: Sequence[Told], files: Sequence[str], kept: Path
 ) -> Iterator[_Compared]:
     """What both could read; raises RegraftError where only one of them could."""
-    scales = how.scales(model)
     for number, (row, file) in enumerate(zip(rows, files, strict=True)):
         try:
             own = how.own(model, contents(file))
@@ -115,8 +114,8 @@ def _compared(
         if (own is None) != ("error" in row):
             raise RegraftError(f"no export: the stage “reading” drifted: {file}")
         if own is not None:
-            difference = apart(own.outputs, kept_outputs(kept, number), scales)
-            same = how.same(own.answer, row["answer"])
+            difference = how.apart(model, own.outputs, kept_outputs(kept, number))
+            same = how.same(model, own.answer, row["answer"])
             yield _Compared(number, difference, same, own.answer, row["answer"])
 
 

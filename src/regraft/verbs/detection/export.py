@@ -1,6 +1,7 @@
 """What `export` needs of detectors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,34 @@ from regraft.export.wanted import Wanted
 from regraft.model.detecting import DetectionModel
 from regraft.model.encoded import MEMORY
 from regraft.model.found import found_in_turn
-from regraft.verbs.deployed import Deployment, Network, Own, Told, varying_axes
+from regraft.verbs.deployed import (
+    LIMIT,
+    Deployment,
+    Network,
+    Outputs,
+    Own,
+    Told,
+    apart,
+    varying_axes,
+)
+from regraft.verbs.detection.agreement import set_difference
 from regraft.verbs.detection.measure import renumbered
 
-NEAR = 1e-3  # share of the picture's longer side by which boxes of the same answer may differ
+NEAR = 1e-3  # scores, and shares of the longer side, by which boxes of one answer may differ
 
 
 def deployment() -> Deployment:
-    """Differences are those of scores, and of corners as shares of the input's longer side."""
+    """Differences are those of scores, and of corners as shares of the input's longer side.
+
+    Where the order of the outputs means nothing, they are those of the boxes that are reported.
+    """
     return Deployment(
         wanted=_wanted,
         networks=_networks,
         told=_told,
         own=_own,
         inputs=lambda model, data: [given for given, _ in _watched(model, data)[0]],
-        scales=lambda model: [np.ones(1), np.full(1, float(max(model.spec.rectangle)))],
+        apart=lambda model, *both: APART[_module(model).DECODING](model, *both),
         same=_same,
         stage=lambda model, data: "conversion",  # up to there the network is the model's own
         figure=_precision,
@@ -105,15 +119,51 @@ def _watched(model: DetectionModel, data: bytes) -> tuple[list[Call], Told]:
     return calls, answer.to_dict()
 
 
-def _same(one: Told, other: Told) -> bool:
-    """The same objects in the same places."""
-    near = NEAR * max(one["width"], one["height"])
-    ours = sorted((o["label"], *o["box"]) for o in one["objects"])
-    theirs = sorted((o["label"], *o["box"]) for o in other["objects"])
-    return len(ours) == len(theirs) and all(
-        a[0] == b[0] and np.allclose(a[1:], b[1:], rtol=0, atol=near)
-        for a, b in zip(ours, theirs, strict=True)
-    )
+def _places_apart(model: DetectionModel, ours: Outputs, theirs: Outputs) -> float:
+    """Of anchors, which stand in one order."""
+    return apart(ours, theirs, [np.ones(1), np.full(1, _longer(model))])
+
+
+def _sets_apart(model: DetectionModel, ours: Outputs, theirs: Outputs) -> float:
+    """Of queries: among the boxes that are reported, and the surest one, reported or not."""
+    surest = [[one[:1].max(keepdims=True) for one in call[:1]] for call in ours]
+    others = [[one[:1].max(keepdims=True) for one in call[:1]] for call in theirs]
+    if any(not np.isfinite(one).all() for call in theirs for one in call):
+        return float("inf")
+    worst, least, longer = apart(surest, others, [np.ones(1)]), model.thresholds, _longer(model)
+    for pair in zip(ours, theirs, strict=False):
+        one, other = (_seen(model, call) for call in pair)
+        own = np.minimum(least, one.scores.max() - 2 * LIMIT) if len(one.scores) else least
+        worst = max(worst, set_difference(one, other, own, longer, LIMIT))
+    return worst
+
+
+# How objects are taken from the outputs → how far two engines' outputs are apart.
+APART: Mapping[str, Callable[[DetectionModel, Outputs, Outputs], float]] = MappingProxyType(
+    {"anchors": _places_apart, "queries": _sets_apart}
+)
+
+
+def _longer(model: DetectionModel) -> float:
+    return float(max(model.spec.rectangle))
+
+
+def _seen(model: DetectionModel, call: Sequence[npt.NDArray[Any]]) -> Detections:
+    """All that a call has found, with the scores that are told."""
+    import torch
+
+    from regraft.tasks.detection.decoding import DECODINGS
+
+    scores, boxes = (torch.from_numpy(one[0]) for one in call)
+    module = _module(model)
+    return model.line(DECODINGS[module.DECODING](scores, boxes, module.per_map))
+
+
+def _same(model: DetectionModel, one: Told, other: Told) -> bool:
+    """The same objects in the same places; see `set_difference` for those on the edge."""
+    ours, theirs = (_detections(answer["objects"], model.classes) for answer in (one, other))
+    longer = max(one["width"], one["height"])
+    return set_difference(ours, theirs, model.thresholds, longer, LIMIT) <= NEAR
 
 
 def _precision(model: DetectionModel, data: Dataset, answers: Sequence[Told]) -> float | None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from regraft.backbones.readers import reader
@@ -19,6 +18,7 @@ from regraft.verbs.deployed import (
     Network,
     Own,
     Told,
+    as_they_are,
     network_of,
     varying_axes,
     wanted_samples,
@@ -40,8 +40,8 @@ def deployment() -> Deployment:
         told=lambda model: {"characters": list(model.vocabulary.characters)},
         own=_own,
         inputs=lambda model, data: [given for given, _ in _watched(model, data)[0]],
-        scales=lambda model: [np.ones(1)],
-        same=lambda one, other: bool(one["text"] == other["text"]),
+        apart=as_they_are,
+        same=lambda model, one, other: bool(one["text"] == other["text"]),
         stage=lambda model, data: "conversion",  # up to there the network is the model's own
         figure=_word_errors,
         metric="wer",

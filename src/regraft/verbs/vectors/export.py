@@ -16,6 +16,7 @@ from regraft.verbs.deployed import (
     Deployment,
     Own,
     Told,
+    apart,
     features_in,
     finite,
     inputs_of,
@@ -34,7 +35,7 @@ def deployment_of_tags() -> Deployment:
 
 def deployment_of_numbers() -> Deployment:
     """Their differences are measured by their intervals, which tell what matters."""
-    return _deployment("Numbers", told_values, _widths, lambda one, other: True, _mean_error, "mae")
+    return _deployment("Numbers", told_values, _widths, lambda *_: True, _mean_error, "mae")
 
 
 def _deployment(
@@ -67,7 +68,7 @@ def _deployment(
         told=_told,
         own=own,
         inputs=inputs_of,
-        scales=lambda model: [scale(model)],
+        apart=lambda model, ours, theirs: apart(ours, theirs, [scale(model)]),
         same=same,
         stage=stage,
         figure=figure,
@@ -116,7 +117,7 @@ def _mean_features(model: VectorModel) -> npt.NDArray[np.float64]:
     return np.asarray(model.head.tensors()["shift"], np.float64)[None]
 
 
-def _same_tags(one: Told, other: Told) -> bool:
+def _same_tags(model: VectorModel, one: Told, other: Told) -> bool:
     return {name for name, _ in one["tags"]} == {name for name, _ in other["tags"]}
 
 
