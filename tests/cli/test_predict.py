@@ -4,14 +4,17 @@ import csv
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+import regraft
 from regraft.cli.answers import KINDS, Form
 from regraft.cli.predict import AT_ONCE, _Tally, _texts
+from regraft.errors import UsageError
 from regraft.model.predict import Prediction
 
 
@@ -251,6 +254,43 @@ def test_a_time_between_moments_has_no_use_without_a_video(
     assert shell.error(done)["messages"] == ["every: is for videos; none is named"]
     done = shell.invoke("predict", bundle, pictures[0], "--every", "inf", "--json")
     assert "expected seconds above 0" in shell.error(done)["messages"][0]
+
+
+def test_a_moment_that_is_named_has_no_use_for_a_time_between(
+    bundle: Path, clip: Path, shell: Any
+) -> None:
+    done = shell.invoke("predict", bundle, f"{clip}#t=3", "--every", 2, "--json")
+    assert done.exit_code == 2
+    assert "is one moment already; leave it out" in shell.error(done)["messages"][0]
+    with pytest.raises(UsageError, match="one moment already"):
+        regraft.predict(bundle, [f"{clip}#t=3"], every=2)
+    assert len(answers(shell, bundle, f"{clip}#t=3", clip, "--every", 2)) == 3
+
+
+def test_videos_in_a_folder_are_looked_at_where_that_is_asked(
+    bundle: Path, clip: Path, pictures: list[str], tmp_path: Path, shell: Any
+) -> None:
+    folder = tmp_path / "mixed"
+    (folder / "sub").mkdir(parents=True)
+    inner, torn = folder / "sub" / "clip.mkv", folder / "torn.mp4"
+    shutil.copy(clip, inner)
+    torn.write_bytes(bytes(100))
+    done = shell.invoke("predict", bundle, folder, "--json")
+    assert "holds only videos" in shell.error(done)["messages"][1]
+    shutil.copy(pictures[0], folder / "a.png")
+    found = answers(shell, bundle, folder, "--every", 1.5)
+    names = ["a.png", *(f"sub/clip.mkv#t={t}" for t in ("0", "1.5", "3")), "torn.mp4#t=0"]
+    assert [one["file"] for one in found] == [str(folder / name) for name in names]
+    assert [bool(one["error"]) for one in found] == [False] * 4 + [True]
+    done = shell.invoke("predict", bundle, folder, "--json")
+    told = json.loads(done.stdout)
+    assert [one["file"] for one in told["predictions"]] == [str(folder / "a.png")]
+    assert told["left_out"] == [str(inner), str(torn)]
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("note:"))
+    assert "sub/clip.mkv" in line
+    assert "add --every" in line
+    again = regraft.predict(bundle, folder, every=1.5)
+    assert [one.file for one in again] == [str(folder / name) for name in names]
 
 
 def test_a_video_that_is_not_there_has_its_reason(

@@ -181,13 +181,13 @@ def told(error: BaseException, out: TextIO, as_json: bool, traced: str | None = 
     return failure.code
 
 
-def complain(messages: Iterable[str]) -> None:
-    """Errors for a person, on stderr, one a line."""
+def complain(messages: Iterable[str], what: str = "error") -> None:
+    """Errors, or what else a person should know, on stderr, one a line."""
     from regraft.evaluation.report import visible
 
     with suppress(OSError):
         for message in messages:
-            print(f"error: {visible(message)}", file=sys.stderr)
+            print(f"{what}: {visible(message)}", file=sys.stderr)
 
 
 def _messages(error: BaseException, failure: Failure, traced: str | None) -> list[str]:

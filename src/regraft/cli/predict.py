@@ -107,10 +107,12 @@ def predict(
     kind = KINDS[source.task]
     if mistakes := list(unfit(kind, top, written, draw)):
         raise UsageError(*mistakes)
-    tally = _Tally(keep=voice.json)
-    answers = tally.watch(_in_order(source, _named(names, null), every))
+    tally, asked = _Tally(keep=voice.json), [*_named(names, null)]
+    clips = [] if every else _left_out(source, asked)
+    answers = tally.watch(_in_order(source, asked, every))
     _write(voice, _drawn(answers, draw, source.classes), written, output, top, kind)
     reply = {"predictions": tally.kept, "model": source.told}
+    reply |= {"left_out": clips} if clips else {}
     if tally.answered:
         return Reply(reply)
     complain(tally.messages())
@@ -199,7 +201,17 @@ def _on_stdin(null: bool) -> list[str]:
     return [path for path in paths if path]
 
 
-def _in_order(source: _Source, names: Iterable[str], every: float | None) -> Iterator[Any]:
+def _left_out(source: _Source, names: Sequence[str]) -> list[str]:
+    """Videos in the folders, which are told in one line: they are looked at only where asked."""
+    from regraft.model.named import left_out, unwatched_in
+
+    clips = [clip for name in names for clip in unwatched_in(name, source.modality)]
+    if clips:
+        complain([f"left out: {left_out(clips)}"], "note")
+    return clips
+
+
+def _in_order(source: _Source, names: Sequence[str], every: float | None) -> Iterator[Any]:
     """An answer for every file, those that do not exist included, in the order of the names."""
     from regraft.model.named import files, refuse_unwatched, refuse_wrong_every
 
@@ -214,7 +226,7 @@ def _in_order(source: _Source, names: Iterable[str], every: float | None) -> Ite
             reason = str(error).removeprefix(f"{name}: ")
             missing[len(there) + len(missing)] = lost(name, reason)
     if every is not None:
-        refuse_unwatched([*there, *(one.file for one in missing.values())])
+        refuse_unwatched(names, [*there, *(one.file for one in missing.values())])
     found = iter(source.answer(there) if there else ())
     for place in range(len(there) + len(missing)):
         yield missing[place] if place in missing else next(found)

@@ -112,8 +112,8 @@ def predict(
     least  of a detector and of tags: the score from which boxes and tags are taken; None: their own
     tiles  of a detector: parts of a picture in each direction that are looked at beside the whole,
            for small objects; None: as it was fitted
-    every  of videos: seconds between the moments that are looked at; None: 1. A moment is named as
-           in ``clip.mp4#t=12``, which names it in `source` too
+    every  of videos: seconds between the moments that are looked at; None: 1, and those in a folder
+           are left out. A moment is named as in ``clip.mp4#t=12``, which names it in `source` too
 
     A file that cannot be read gets an answer with `error`. Raises DataError where there is no file
     at all, UsageError for a wrong parameter.
@@ -132,8 +132,9 @@ def predict_in_turn(
     if every is not None:
         refuse_wrong_every(every)
     if every is not None and not in_memory(source):
-        source = files(source, model.modality, every)
-        refuse_unwatched(source)
+        found = files(source, model.modality, every)
+        refuse_unwatched(source, found)
+        source = found
     in_turn = answers_of(model).in_turn
     if "tiles" in settings and "tiles" not in signature(in_turn).parameters:
         raise UsageError(f"tiles: has no use for a model of {model.task}")
