@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from regraft.errors import UsageError
+from regraft.errors import DataError, UsageError
 from regraft.evaluation.report import Report
 from regraft.verbs.evaluate import evaluate
 from regraft.verbs.out_of_distribution import not_measured
@@ -88,6 +88,14 @@ def test_a_model_that_keeps_nothing_is_asked_half_of_what_is_here(fitted: Any) -
     assert "can be promised" in told["why"]
     assert "Nothing is promised" in found.html()
     assert "out_of_distribution" not in found.record  # nobody asked
+
+
+def test_one_example_has_no_half(fitted: Any) -> None:
+    """As of an export, which keeps nothing either."""
+    test = fitted.data.test
+    one = test.with_table(test.table[:1])
+    with pytest.raises(DataError, match=r"risk: .*no export does.*only one example.*the bundle"):
+        evaluate(replace(fitted.model, judged=None), one, risk=0.05, resamples=100)
 
 
 def test_what_is_asked_for_beside_is_of_the_same_operating_point(

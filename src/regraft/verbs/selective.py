@@ -94,6 +94,12 @@ def _divided(model: Model, whole: Examples, groups: IntArray | None, seed: int) 
             Examples(kept.labels, probabilities, decided=decided), whole, groups, kept.how
         )
     first = halves(len(whole.labels), groups, seed)
+    if first.all():
+        raise DataError(
+            "risk: this model keeps nothing of what it was judged by (no export does), so the "
+            "threshold is chosen on half of the examples and measured on the others, and here is "
+            "only one example, or one group; give more, or evaluate the bundle that fit wrote"
+        )
     own = None if groups is None else groups[~first]
     return Divided(_some(whole, first), _some(whole, ~first), own, "half of those measured")
 
