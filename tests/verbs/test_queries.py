@@ -15,9 +15,12 @@ from regraft.data.boxes.writing import coco_document
 from regraft.errors import BundleError, UsageError
 from regraft.export.bundle import read_bundle, write_bundle
 from regraft.recipe import Recipe
+from regraft.verbs.deployed import LIMIT
 from regraft.verbs.detection.beginnings import beginning_of
+from regraft.verbs.detection.export import deployment
 from regraft.verbs.detection.settings import WAYS
 from regraft.verbs.detection.start import plan_for
+from regraft.verbs.export import export
 from regraft.verbs.fit import fit_and_report
 from regraft.verbs.fitted import Fitted
 
@@ -78,6 +81,36 @@ def test_a_bundle_gives_the_same_answers(
     (answer,) = regraft.predict(again, files[0], least=0.0)
     assert all(0 <= o.box[0] <= o.box[2] <= 128 for o in answer.objects)
     assert len(regraft.predict(again, files[0], least=0.0, tiles=2)[0].objects)
+
+
+def test_what_queries_find_is_compared_as_a_set(found: Fitted, shapes: Path) -> None:
+    """Another order of equal scores is no drift; another box, score or no number is one."""
+    model, how = found.model, deployment()
+    picture = next((shapes / "images").iterdir()).read_bytes()
+    (scores, boxes), *_ = ours = how.own(model, picture).outputs
+
+    def apart(scores: Any, boxes: Any) -> float:
+        return how.apart(model, ours, [[scores, boxes]])
+
+    order = np.random.default_rng(0).permutation(scores.shape[1])
+    assert apart(scores[:, order], boxes[:, order]) == 0
+    surest = scores[0].max(1).argmax()
+    moved, less, torn = boxes.copy(), scores.copy(), scores.copy()
+    moved[0, surest] += 3
+    less[0, surest] *= 0.9
+    torn[0, -1] = np.nan
+    assert apart(scores, moved) > 1e-2
+    assert apart(less, boxes) > LIMIT
+    assert apart(torn, boxes) == np.inf
+
+
+def test_an_export_finds_the_same_objects(found: Fitted, shapes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    proof = export(found.model, tmp_path / "onnx", examples=shapes, count=3, batch=1)
+    assert proof["same_answers"] == proof["examples"] == 3
+    files = sorted(map(str, (shapes / "images").iterdir()))[:2]
+    one, other = (regraft.predict(m, files) for m in (found.model, tmp_path / "onnx"))
+    assert [len(a.objects) for a in one] == [len(a.objects) for a in other]
 
 
 def test_a_forged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
