@@ -12,8 +12,8 @@ from regraft.backbones.catalog import DEFAULT, CatalogRow, find
 from regraft.modalities.spec import InputSpec
 
 if TYPE_CHECKING:
-    from regraft.backbones.engines import Engine
     from regraft.backbones.network import FrozenNetwork
+    from regraft.backbones.runtimes import Engine
 
 SIDE = 64
 Draw = Callable[[int], Image.Image]

@@ -14,8 +14,9 @@ import torch
 import regraft
 from regraft.backbones.catalog import CatalogRow, find, row_from
 from regraft.backbones.keras_files import CONFIG, checked, keras, read_model
-from regraft.backbones.keras_source import SCALE_OF, SCALES, Scale, _scale
+from regraft.backbones.keras_source import SCALE_OF, _scale
 from regraft.backbones.network import load_network
+from regraft.backbones.scales import SCALES, Scale
 from regraft.errors import BackboneError, UsageError
 
 SIDE = 32

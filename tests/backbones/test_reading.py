@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regraft.backbones.engines import lanes
 from regraft.backbones.reading import (
     AHEAD,
     HANDFUL_MOST,
@@ -21,6 +20,7 @@ from regraft.backbones.reading import (
     file_sha,
     in_parallel,
 )
+from regraft.backbones.runtimes import lanes
 from regraft.backbones.store import Verdict
 from regraft.modalities.base import MOST_BYTES
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import regraft
+from regraft.backbones import installed
 from regraft.errors import BundleError, MissingExtra, UsageError
-from regraft.export import formats
 from regraft.export.formats import export_format
 from regraft.model.model import Model
 from regraft.verbs.deployed import LIMIT
@@ -79,7 +79,7 @@ def test_a_missing_library_is_told_with_its_extra(
     def version(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(formats, "version", version)
+    monkeypatch.setattr(installed, "version", version)
     with pytest.raises(MissingExtra) as caught:
         export(fitted.model, tmp_path / "out", to=to)
     assert f"{library} is not installed" in str(caught.value)
@@ -95,7 +95,7 @@ def test_either_distribution_will_do_and_converters_only_write(monkeypatch: Any)
             raise PackageNotFoundError(name)
         return there[name]
 
-    monkeypatch.setattr(formats, "version", version)
+    monkeypatch.setattr(installed, "version", version)
     assert export_format("savedmodel").versions() == {"tensorflow-cpu": "2.21.0"}
     assert export_format("litert").versions() == {"ai-edge-litert": "2.3.0"}
     with pytest.raises(MissingExtra, match=r"litert-torch is not installed.*regraft\[litert\]"):

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import regraft
-from regraft.backbones import engines
+from regraft.backbones import engines, runtimes
 from regraft.backbones.weights import weight_file
 from regraft.errors import BackboneError, BundleError, MissingExtra, RegraftError, UsageError
 from regraft.model import carried
@@ -82,7 +82,7 @@ def test_pictures_are_computed_in_whole_numbers(pictures: Model, fitted: Fitted)
     assert record["lost"]["value"] < 0.1
     folder = Path(pictures.extractors[0].row.weights.origin)
     assert load_file(folder / "graph.safetensors").keys() >= {"graph.xml", "graph.bin", "widths"}
-    graph = engines.openvino_core().read_model(_graph(pictures))
+    graph = runtimes.openvino_core().read_model(_graph(pictures))
     kinds = [op.get_type_name() for op in graph.get_ops()]
     constants = [op for op in graph.get_ops() if op.get_type_name() == "Constant"]
     whole = [op for op in constants if op.get_element_type() == openvino.Type.i8]

@@ -154,6 +154,7 @@ class CatalogRow:
     max_size        the largest size that the network reads; 0: there is no limit
     options         further arguments of the architecture (timm's ``model_args``); of a network of
                     transformers without `config` its whole configuration
+    assumed         what was chosen of its input because nothing told it, for the user to read
     """
 
     name: str
@@ -180,6 +181,7 @@ class CatalogRow:
     narrow: bool = False
     tokenizer: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    assumed: str = ""
 
     def reads_size(self, size: int) -> bool:
         """Whether the network can read such an input."""
@@ -239,7 +241,7 @@ def find(name: str) -> CatalogRow:
     """The row of a network.
 
     `name` is a name of the catalog, or ``timm:NAME``, ``torchvision:NAME``,
-    ``transformers:REPOSITORY_OR_FOLDER``, ``folder:PATH``, ``keras:FILE`` or
+    ``transformers:REPOSITORY_OR_FOLDER``, ``folder:PATH``, ``keras:FILE``, ``savedmodel:FOLDER`` or
     a plugin's prefix: then the row is made on the fly. ``@REVISION`` at the end pins a hub
     repository to a commit or a tag.
 
@@ -284,8 +286,8 @@ def _unknown(name: str) -> str:
     hint = f"; close: {', '.join(close)}" if close else ""
     return (
         f"backbone: {name!r} is not in the catalog{hint}. All names: regraft backbones. A network "
-        "outside the catalog: timm:NAME, torchvision:NAME, transformers:REPOSITORY, folder:PATH or "
-        "keras:FILE"
+        "outside the catalog: timm:NAME, torchvision:NAME, transformers:REPOSITORY, folder:PATH, "
+        "keras:FILE or savedmodel:FOLDER"
     )
 
 

@@ -367,6 +367,12 @@ def _keras(rest: str) -> CatalogRow:
     return described(rest)
 
 
+def _savedmodel(rest: str) -> CatalogRow:
+    from regraft.backbones.savedmodel_source import describe as described
+
+    return described(rest)
+
+
 DESCRIBERS: Mapping[str, Callable[[str], CatalogRow]] = MappingProxyType(
     {
         "timm": _timm,
@@ -374,6 +380,7 @@ DESCRIBERS: Mapping[str, Callable[[str], CatalogRow]] = MappingProxyType(
         "transformers": _transformers,
         "folder": _folder,
         "keras": _keras,
+        "savedmodel": _savedmodel,
     }
 )
 

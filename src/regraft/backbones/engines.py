@@ -8,29 +8,25 @@ The choice between engines is a short measurement, made once per network, size a
 """
 
 import json
-import os
 import platform
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from regraft.backbones.cache import cache_folder, locked
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.fronts import ANY
 from regraft.backbones.graphs import (
     is_whole,
     make_graph,
@@ -40,8 +36,17 @@ from regraft.backbones.graphs import (
     write_onnx,
     write_openvino,
 )
+from regraft.backbones.installed import installed
 from regraft.backbones.parity import PARITY, Vector, difference
 from regraft.backbones.readers import Example, reader
+from regraft.backbones.runtimes import (
+    Engine,
+    ONNXEngine,
+    OpenVINOEngine,
+    TorchEngine,
+    lanes,
+)
+from regraft.backbones.tensorflow_engine import TensorFlowEngine
 from regraft.backbones.weights import fingerprint, weight_file
 from regraft.errors import BackboneError, MissingExtra, RegraftError, StorageError, UsageError
 from regraft.modalities.spec import InputSpec
@@ -58,151 +63,18 @@ AT_ONCE = 16  # examples that go together, where they may
 GRAPHS = 2  # raised when converters write another graph of the same network than before
 
 
-class Engine(Protocol):
-    """A network ready to run. `run` may be called from as many threads as there are `lanes`."""
-
-    name: str
-    lanes: int
-
-    def run(self, example: Example) -> Vector:
-        """What the network reads of one example → (d,) float32 features of all blocks."""
-        ...
-
-    def run_together(self, examples: Example) -> Vector:
-        """Examples of one shape, (n, ...) → (n, d) float32, as `run` gives each."""
-        ...
-
-
-def lanes() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class OneByOne:
-    """Of engines whose last bits depend on what is run at once."""
-
-    def run_together(self, examples: Example) -> Vector:
-        return np.stack([*map(self.run, examples)])  # type: ignore[attr-defined]
-
-
-class TorchEngine(OneByOne):
-    """PyTorch: slow on a CPU, always there.
-
-    device   None: the GPU if there is one
-    threads  that it may use for an example; None: as many as PyTorch does
-    """
-
-    name = "torch"
-    lanes = 1
-
-    def __init__(
-        self, network: "FrozenNetwork", device: str | None = None, threads: int | None = None
-    ) -> None:
-        import torch
-
-        self._torch, self._threads = torch, threads
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        on_cpu = self._device == "cpu"  # else a copy moves: others may use the network given
-        self._network = network if on_cpu else deepcopy(network).to(self._device)
-        self._turn = threading.Lock()
-
-    def run(self, example: Example) -> Vector:
-        with self._turn, self._torch.inference_mode(), self._bounded():
-            given = self._torch.tensor(example[None], device=self._device)
-            out: Vector = self._network(given)[0].cpu().numpy()
-        return out
-
-    @contextmanager
-    def _bounded(self) -> Iterator[None]:
-        if self._threads is None:
-            yield
-            return
-        before = self._torch.get_num_threads()
-        self._torch.set_num_threads(self._threads)
-        try:
-            yield
-        finally:
-            self._torch.set_num_threads(before)
-
-
-@cache
-def openvino_core() -> Any:
-    """One for good: its end in another thread than its beginning takes the stack of that thread's
-    signal handlers away (seen with 2026.4 where the processor has AMX), and a signal then kills.
-    """
-    import openvino
-
-    return openvino.Core()
-
-
-class OpenVINOEngine:
-    """OpenVINO on the CPU, what is no whole number in float32.
-
-    threads  that it may use for an example; None: one, and as many streams as there are cores
-    """
-
-    name = "openvino"
-
-    def __init__(self, graph: Path, spec: InputSpec, threads: int | None = None) -> None:
-        core = openvino_core()
-        model = core.read_model(graph)
-        read = reader(spec)
-        model.reshape([ANY if read.together else 1, *read.shape(spec)])
-        self.lanes = 1 if threads else lanes()
-        settings = {
-            "NUM_STREAMS": self.lanes,
-            "INFERENCE_NUM_THREADS": threads or self.lanes,
-            "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 would miss the parity with PyTorch
-        }
-        self._compiled = core.compile_model(model, "CPU", settings)
-        self._local = threading.local()
-        self.run(read.sample(spec, 0))  # two first calls would wait for each other
-
-    def run(self, example: Example) -> Vector:
-        return np.asarray(self.run_together(example[None])[0])
-
-    def run_together(self, examples: Example) -> Vector:
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
-        out: Vector = request.infer([examples], share_inputs=True)[0].copy()
-        return out
-
-
-class ONNXEngine(OneByOne):
-    """ONNX Runtime on the CPU, one session that its lanes share.
-
-    threads  that it may use for an example; None: one
-    """
-
-    name = "onnxruntime"
-
-    def __init__(self, graph: Path, spec: InputSpec, threads: int | None = None) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 1
-        options.log_severity_level = 3
-        self.lanes = 1 if threads else lanes()
-        self._session = onnxruntime.InferenceSession(
-            str(graph), options, providers=["CPUExecutionProvider"]
-        )
-
-    def run(self, example: Example) -> Vector:
-        return np.asarray(self._session.run(None, {"examples": example[None]})[0][0])
-
-
 @dataclass(frozen=True)
 class EngineKind:
     """One row of ENGINES.
 
-    needs   distributions that must be installed
+    needs   distributions that must be installed; ``a|b``: either of them
     extra   that installs them
     file    name of the converted graph; empty: the engine runs the network itself
     beside  names of files that belong to it
-    write   network, folder → the graph in it
+    write   network, folder → the graph in it; None: it runs only graphs that came as they are
     open    graph, spec of its input, threads for an example → engine
     check   raises BackboneError for a graph out of a bundle that reaches beyond its own files
+    any_size  whether its graphs read every size that their rows allow
     """
 
     needs: tuple[str, ...]
@@ -212,11 +84,17 @@ class EngineKind:
     write: Callable[["FrozenNetwork", Path], None] | None = None
     open: Callable[[Path, InputSpec, int | None], Engine] | None = None
     check: Callable[[Path], None] = lambda graph: None
+    any_size: bool = False
+
+    @property
+    def runs_any(self) -> bool:
+        """Whether it runs every network, not only graphs that were made for it elsewhere."""
+        return self.write is not None or not self.file
 
     def version(self) -> str | None:
         """Versions that decide the numbers; None where something is not installed."""
         try:
-            return " ".join(f"{name}-{version(name)}" for name in self.needs)
+            return " ".join("-".join(installed(names)) for names in self.needs)
         except PackageNotFoundError:
             return None
 
@@ -231,6 +109,11 @@ ENGINES: Mapping[str, EngineKind] = MappingProxyType(
             *(write_onnx, ONNXEngine, refuse_outside),
         ),
         "torch": EngineKind(("torch",), "torch"),
+        "tensorflow": EngineKind(
+            *(("tensorflow|tensorflow-cpu",), "savedmodel", "graph.pb"),
+            open=TensorFlowEngine,  # its process checks each graph before it is used
+            any_size=True,
+        ),
     }
 )
 
@@ -261,7 +144,9 @@ def open_engine(
         raise BackboneError(
             f"{row.name}: is a graph for {row.graph} and runs by no other engine, nor by {name}"
         )
-    if kind.open is None or kind.write is None:
+    if not kind.runs_any and not row.graph:
+        raise BackboneError(f"{row.name}: is no graph for {name}, which runs nothing else")
+    if kind.open is None:
         return TorchEngine(load(), threads=threads)
     folder = cache_folder("graphs") / _graph_key(name, row, spec)
     if not is_whole(folder):
@@ -275,14 +160,16 @@ def open_engine(
 
 def _writing(kind: EngineKind, row: CatalogRow, load: Load) -> Callable[[Path], None]:
     """What puts the graph into a folder: out of its file, or by converting the network."""
-    write = kind.write
-    assert write is not None
 
     def unpack(folder: Path) -> None:
         unpack_graph(weight_file(row), (kind.file, *kind.beside), folder)
         kind.check(folder / kind.file)
 
-    return unpack if row.graph else lambda folder: write(load(), folder)
+    def convert(folder: Path) -> None:
+        assert kind.write is not None  # else the row has a graph
+        kind.write(load(), folder)
+
+    return unpack if row.graph else convert
 
 
 def engine_of(name: str, network: Any) -> Engine:
@@ -327,8 +214,8 @@ def _graph_key(name: str, row: CatalogRow, spec: InputSpec) -> str:
 
 @cache
 def _machine() -> str:
-    installed = [kind.version() for kind in ENGINES.values()]
-    return json.dumps([platform.processor(), platform.machine(), lanes(), installed])
+    found = [kind.version() for kind in ENGINES.values() if kind.runs_any]
+    return json.dumps([platform.processor(), platform.machine(), lanes(), found])
 
 
 def choose_engine(row: CatalogRow, spec: InputSpec, load: Load) -> tuple[str, float]:
@@ -365,7 +252,7 @@ def measure(row: CatalogRow, spec: InputSpec, load: Load) -> dict[str, float]:
     rates = {}
     for name, kind in ENGINES.items():
         with suppress(BackboneError):
-            if kind.version() is not None:
+            if kind.runs_any and kind.version() is not None:
                 engine = open_engine(name, row, spec, load)
                 with _named(name, row, "run"):
                     found = [*map(engine.run, examples)]

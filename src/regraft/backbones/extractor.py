@@ -14,7 +14,6 @@ from regraft.backbones.cache import cache_folder
 from regraft.backbones.catalog import CatalogRow
 from regraft.backbones.engines import (
     AT_ONCE,
-    Engine,
     choose_engine,
     engine_kind,
     open_engine,
@@ -22,6 +21,7 @@ from regraft.backbones.engines import (
 from regraft.backbones.graphs import graph_widths
 from regraft.backbones.parity import Vector
 from regraft.backbones.readers import Example, Prepared, Read, reader
+from regraft.backbones.runtimes import Engine
 from regraft.backbones.weights import fingerprint, weight_file
 from regraft.modalities.spec import InputSpec
 from regraft.storage import write_atomically
@@ -144,6 +144,9 @@ def extractor(row: CatalogRow, spec: InputSpec, engine: str | None = None) -> Ex
     if engine is not None:
         engine_kind(engine)
         return Extractor(row, spec, engine)
+    if row.graph:  # no other engine can run it
+        engine_kind(row.graph)
+        return Extractor(row, spec, row.graph)
     measured = Extractor(row, spec, "torch")
     name, rate = choose_engine(row, spec, lambda: measured.network)
     made = Extractor(row, spec, name, rate)

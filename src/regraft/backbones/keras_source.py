@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from regraft.backbones.cache import cache_folder, file_hash, offline_mode
 from regraft.backbones.catalog import CatalogRow, Weights, row_from
 from regraft.backbones.keras_files import ENDINGS, built, checked, keras, read_model
+from regraft.backbones.scales import SCALES, named_scale
 from regraft.errors import BackboneError, UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.storage import write_atomically
@@ -28,28 +29,6 @@ NATIVE = 224  # pixels, where the network reads any size
 LEAST = 32
 
 
-class Scale(NamedTuple):
-    """What a network was taught to read.
-
-    mean, std  on pixel values in [0, 1], in the order red, green, blue
-    order      of its channels
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    order: str = "rgb"
-
-
-# As the functions `preprocess_input` of keras.applications have it.
-SCALES: Mapping[str, Scale] = MappingProxyType(
-    {
-        "tf": Scale((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        "torch": Scale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        "caffe": Scale((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3, "bgr"),
-        "unit": Scale((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-        "raw": Scale((0.0, 0.0, 0.0), (1 / 255,) * 3),
-    }
-)
 # How the names of models of keras.applications begin → their scale; the first that fits counts.
 SCALE_OF: Mapping[str, str] = MappingProxyType(
     {
@@ -186,7 +165,7 @@ def describe(rest: str) -> CatalogRow:
 
     Raises UsageError, BackboneError.
     """
-    name, _, scale = rest.rpartition("@") if rest.rpartition("@")[2] in SCALES else (rest, "", "")
+    name, scale = named_scale(rest)
     path = Path(name) if name.endswith(ENDINGS) else _application(name)
     if not path.is_file():
         raise BackboneError(f"keras:{name}: there is no such file")

@@ -9,8 +9,8 @@ from regraft.backbones.readers import reader
 from regraft.modalities.spec import InputSpec
 
 if TYPE_CHECKING:
-    from regraft.backbones.engines import Engine
     from regraft.backbones.network import FrozenNetwork
+    from regraft.backbones.runtimes import Engine
 
 TIMED = 20  # runs, after two that warm up
 

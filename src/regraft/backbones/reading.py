@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from regraft.backbones.engines import lanes
+from regraft.backbones.runtimes import lanes
 from regraft.backbones.store import Verdict
 from regraft.data.inline import inline_bytes, without_file
 from regraft.errors import Unreadable

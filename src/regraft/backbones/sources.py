@@ -293,6 +293,13 @@ def _build_keras(row: CatalogRow) -> "Module":
     return build(row)
 
 
+def _build_savedmodel(row: CatalogRow) -> "Module":
+    from regraft.backbones.savedmodel_source import build
+
+    module: Module = build(row)
+    return module
+
+
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         "timm": Source(_build_timm, _load_timm),
@@ -300,5 +307,6 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
         "torchvision": Source(_build_torchvision, load_strictly),
         "transformers": Source(_build_transformers, _load_transformers),
         "keras": Source(_build_keras, load_strictly),
+        "savedmodel": Source(_build_savedmodel, load_strictly),
     }
 )

@@ -71,7 +71,7 @@ def serve(
     refuse_missing()
     if mistakes := list(_mistakes(host, token, insecure)):
         raise UsageError(*mistakes)
-    from regraft.backbones.engines import lanes
+    from regraft.backbones.runtimes import lanes
     from regraft.model.offered import Offered
     from regraft.serve.answering import open_all
     from regraft.serve.app import Limits, Service

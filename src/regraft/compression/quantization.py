@@ -24,11 +24,12 @@ from typing import Any
 
 from regraft.backbones.cache import cache_folder
 from regraft.backbones.catalog import CatalogRow, Weights
-from regraft.backbones.engines import engine_kind, openvino_core
+from regraft.backbones.engines import engine_kind
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.fronts import ANY
 from regraft.backbones.graphs import pack_graph
 from regraft.backbones.readers import Example, reader
+from regraft.backbones.runtimes import openvino_core
 from regraft.backbones.weights import row_file
 from regraft.errors import BackboneError, MissingExtra, RegraftError, UsageError
 from regraft.modalities.spec import InputSpec

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, entry_points
 from inspect import Parameter, signature
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from regraft.backbones.installed import installed
 from regraft.errors import MissingExtra, UsageError
 from regraft.export.wanted import Arrays, Run, Wanted
 
@@ -45,18 +46,7 @@ class Format:
     def versions(self, writing: bool = False) -> dict[str, str]:
         """Of what it needs. Raises PackageNotFoundError."""
         needs = (*self.needs, *(self.writes if writing else ()))
-        return dict(_installed(one) for one in needs)
-
-
-def _installed(names: str) -> tuple[str, str]:
-    """The distribution that is installed, the first of ``a|b``, and its version."""
-    first, *others = names.split("|")
-    for name in others:
-        try:
-            return name, version(name)
-        except PackageNotFoundError:
-            continue
-    return first, version(first)
+        return dict(installed(one) for one in needs)
 
 
 def export_format(name: str, writing: bool = False) -> Format:
@@ -141,7 +131,7 @@ def _write_openvino(wanted: Wanted, file: Path) -> None:
 def _open_openvino(file: Path) -> Run:
     import threading
 
-    from regraft.backbones.engines import openvino_core
+    from regraft.backbones.runtimes import openvino_core
 
     core = openvino_core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": os.cpu_count() or 1}

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from regraft.backbones.engines import lanes
 from regraft.backbones.network import FrozenNetwork
 from regraft.backbones.padding import by_ends, unended
 from regraft.backbones.readers import Read
+from regraft.backbones.runtimes import lanes
 from regraft.data.inline import contents
 from regraft.errors import TrainingStopped, UsageError
 from regraft.evaluation.transcription import distance

@@ -262,6 +262,10 @@ def refusal(wanted: Strategy, row: CatalogRow) -> str | None:
     offered = families()[row.family].operations
     if not wanted.needs or wanted.needs in offered:
         return None
+    if row.graph:
+        return (
+            f"{wanted.name}: {row.name} is a frozen graph for {row.graph}: nothing in it can learn"
+        )
     return f"{wanted.name}: networks of the family {row.family} do not offer {wanted.needs!r}"
 
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.engines import lanes
 from regraft.backbones.readers import Example, reader
+from regraft.backbones.runtimes import lanes
 from regraft.data.inline import contents
 from regraft.errors import UsageError
 from regraft.modalities.base import Modality

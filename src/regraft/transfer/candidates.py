@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regraft.backbones.cache import cache_folder
 from regraft.backbones.catalog import CatalogRow, available, catalog, families, find
-from regraft.backbones.engines import choose_engine, lanes, rate
+from regraft.backbones.engines import choose_engine, rate
 from regraft.backbones.extractor import Extractor
+from regraft.backbones.runtimes import lanes
 from regraft.backbones.weights import weight_file
 from regraft.errors import BackboneError, UsageError
 from regraft.modalities.spec import UNITS, InputSpec
@@ -52,7 +53,7 @@ class Candidate:
 
     def is_chosen(self, engine: str | None) -> bool:
         """Whether the engine of a fit is known; to choose the fastest takes long."""
-        if engine is not None:
+        if engine is not None or self.row.graph:
             return True
         try:
             choose_engine(self.row, self.own, _not_chosen)

@@ -45,6 +45,7 @@ def networks(
         except UsageError as error:
             mistakes += error.mistakes
     mistakes += [f"backbone: {foreign(row, inputs)}" for row in rows if foreign(row, inputs)]
+    mistakes += [f"engine: {_no_engine(row, recipe)}" for row in rows if _no_engine(row, recipe)]
     mistakes += [f"backbone: {_licence(row, recipe)}" for row in rows if not _allowed(row, recipe)]
     mistakes += [f"size: {_reads(row, recipe)}" for row in rows if not _readable(row, recipe)]
     if mistakes:
@@ -96,6 +97,16 @@ def _wrong_views(recipe: Recipe, views: Sequence[str] | None) -> Iterator[str]:
 def _wrong_engine(recipe: Recipe) -> Iterator[str]:
     if recipe.engine is not None and recipe.engine not in ENGINES:
         yield f"engine: {recipe.engine!r} is not known; choose one of {', '.join(ENGINES)}"
+
+
+def _no_engine(row: CatalogRow, recipe: Recipe) -> str:
+    """Why the engine that was asked for cannot run the network; empty where it can."""
+    asked = recipe.engine
+    if asked is None or asked not in ENGINES or asked == row.graph:
+        return ""
+    if row.graph:
+        return f"{row.name} is a graph for {row.graph}; {asked} cannot run it"
+    return "" if ENGINES[asked].runs_any else f"{asked} runs graphs of its own, not {row.name}"
 
 
 def _readable(row: CatalogRow, recipe: Recipe) -> bool:

@@ -252,8 +252,12 @@ class _Run:
 
     def _open(self, row: CatalogRow, spec: InputSpec) -> Extractor:
         made = self._timed("opening the network", extractor, row, spec, self.recipe.engine)
-        if self.recipe.engine is None:
+        if row.graph:
+            self.chosen["engine"] = f"{made.engine_name}: {row.name} is a graph for it"
+        elif self.recipe.engine is None:
             self.chosen["engine"] = f"{made.engine_name}: the fastest here that equals PyTorch"
+        if row.assumed:
+            self.chosen["pixels"] = row.assumed
         return made
 
     def _pass(self, one: Extractor, some: Numbers | None = None) -> Pass:

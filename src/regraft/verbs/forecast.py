@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from regraft.backbones.catalog import CatalogRow
-from regraft.backbones.engines import lanes
 from regraft.backbones.extractor import Extractor
 from regraft.backbones.readers import reader
+from regraft.backbones.runtimes import lanes
 from regraft.modalities.facts import Facts
 from regraft.modalities.spec import UNITS, InputSpec
 from regraft.recipe import Recipe
