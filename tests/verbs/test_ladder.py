@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from PIL import Image
 
 import regraft
 from regraft.backbones.catalog import DEFAULT, find
+from regraft.backbones.extractor import Extractor
 from regraft.errors import UsageError
 from regraft.modalities.spec import InputSpec
 from regraft.model.model import Model
@@ -28,6 +30,7 @@ from regraft.recipe import Recipe
 from regraft.training.checkpoints import run_folder
 from regraft.training.loop import Training
 from regraft.verbs import fit as fit_module
+from regraft.verbs.climb import Climb
 from regraft.verbs.fit import fit, fit_and_report
 from regraft.verbs.fitted import Fitted
 from regraft.verbs.ladder import Ladder, perhaps, refusals
@@ -83,6 +86,34 @@ def test_a_strategy_is_a_row_with_its_accuracy_and_a_reason(tuned: Run) -> None:
     assert sum(one["kept"] for one in tried[2:4]) == 1
     assert not row["kept"]
     assert tuned.fitted.model.record["tried"] == json.loads(json.dumps(tried))
+
+
+@pytest.mark.parametrize(
+    ("asked", "aims", "losses", "views"),
+    [
+        ((), "accuracy", {1: 0.5, 2: 0.4}, 2),
+        ((), "accuracy", {1: 0.4, 2: 0.5}, 1),
+        (("centre", "whole-mirrored"), "accuracy", {}, 2),
+        ((), "robustness", {}, 1),
+    ],
+)
+def test_a_tuned_network_has_as_many_views_as_lose_least(
+    asked: tuple[str, ...], aims: str, losses: dict[int, float], views: int
+) -> None:
+    """Only an accuracy is looked for with several: an attack is against one."""
+    row = find(DEFAULT)
+    one = Extractor(row, replace(row.spec, views=("centre",)), "torch")
+    two = replace(one, spec=replace(one.spec, views=("centre", "whole-mirrored")))
+    climb: Any = object.__new__(Climb)
+    climb.lessons = SimpleNamespace(
+        network=two, seen=lambda each, _: SimpleNamespace(features=len(each.spec.views))
+    )
+    climb.ground = SimpleNamespace(recipe=Recipe(views=asked))
+    climb.planned = SimpleNamespace(turn=SimpleNamespace(wanted=SimpleNamespace(aims=aims)))
+    target = SimpleNamespace(mean_loss=lambda scores, _: losses[scores])
+    climb.held = SimpleNamespace(place=None, labels=None, target=target)
+    found = climb._looking(one, SimpleNamespace(scores=lambda features: features))
+    assert len(found.spec.views) == views
 
 
 def test_how_training_went_is_told(tuned: Run) -> None:
@@ -383,6 +414,7 @@ def test_close_offers_are_ordered_by_what_the_time_allows(
     lessons: Any = SimpleNamespace(ground=ground, network=network, row=find(DEFAULT))
     offers = [offer.turn.wanted.name for offer in Ladder(lessons)._offers()]
     assert [name for name in offers if name in lengths] == expected
+    assert offers[0] == expected[0]
     assert said == [] if len(expected) == 2 else ["partial: not tried, too much memory"]
 
 

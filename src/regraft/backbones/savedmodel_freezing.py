@@ -76,13 +76,15 @@ def check(folder: Path) -> None:
 
 
 def loaded_nodes(meta: Any) -> list[Any]:
-    """Nodes of all functions that objects of the model may call.
+    """Nodes of all functions that objects of the model may call, or that TensorFlow may put in
+    their place: those that say which interface they implement.
 
     Not those that only its own saving and restoring call, which TensorFlow 2 leaves alone.
     """
     library = {one.signature.name: one for one in meta.graph_def.library.function}
     gradients = {one.function_name: one.gradient_func for one in meta.graph_def.library.gradient}
     todo, seen, nodes = list(meta.object_graph_def.concrete_functions), set(), []
+    todo += [name for name, one in library.items() if "api_implements" in one.attr]
     while todo:
         name = todo.pop()
         if name in seen or name not in library:

@@ -220,14 +220,9 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             ),
             Strategy(
                 "full",
-                "every weight at nearly one rate, BatchNorm free: for many examples, or far from "
+                "every weight at nearly one rate, BatchNorm frozen: for many examples, or far from "
                 "the pretraining",
-                settings={
-                    "rate": 4e-4,
-                    "shallow": 0.3,
-                    "norm": "free",
-                    "augment": "light,colour,erasing",
-                },
+                settings={"rate": 4e-4, "shallow": 0.3, "augment": "light,colour,erasing"},
                 gain=0.2,
                 needs="full",
                 reading=_of_sequences(rate=5e-5, shallow=0.3, loss=PLAIN),

@@ -21,7 +21,7 @@ from regraft.verbs.choosing import Mix, largest_share, mixed_answer, weight_cand
 from regraft.verbs.hardening import USUAL_WISH, Hardening, guarded
 from regraft.verbs.lessons import Lessons
 from regraft.verbs.planning import Planned
-from regraft.verbs.rungs import Judged, Rung, features_of
+from regraft.verbs.rungs import Judged, Rung, features_of, input_told
 
 if TYPE_CHECKING:
     from regraft.training.averaging import State
@@ -141,8 +141,8 @@ class Climb:
 
         model, network = ready.model.cpu(), self.lessons.network
         row = tuned_row(model, self.lessons.row, ready.spec, self.planned.turn.wanted.name)
-        # One view, as it was trained: its head has never seen the others, and they cost points.
         one = Extractor(row, ready.spec, network.engine_name, network.rate)
+        one = self._looking(one, model.head())
         place = np.union1d(self.held.place, self.ground.measured)
         if self.planned.turn.wanted.refits:
             place = np.union1d(place, self.lessons.train.place)
@@ -161,8 +161,26 @@ class Climb:
             head=head,
             judged=Judged(HELD_BACK, self.held.place, self.held.labels, scores, target),
             seconds=seconds,
-            detail=f"{ready.spec.told}, {epochs:.1f} epochs, {how} weights",
+            detail=f"{input_told(one.spec)}, {epochs:.1f} epochs, {how} weights",
         )
+
+    def _looking(self, one: Extractor, head: Head) -> Extractor:
+        """The tuned network with one view, as it was trained, or with those of the probe where
+        they were asked for or lose less on the examples held back: its head has never seen the
+        others.
+        """
+        views, asked = self.lessons.network.spec.views, self.ground.recipe.views
+        more = replace(one, spec=replace(one.spec, views=views))
+        if more.spec == one.spec or self.planned.turn.wanted.aims != "accuracy":
+            return one
+        if asked:
+            return more
+        target = self.held.target
+        losses = []
+        for each in (one, more):
+            scores = head.scores(features_of(self.lessons.seen(each, self.held.place)))
+            losses.append(target.mean_loss(scores, self.held.labels))
+        return more if losses[1] < losses[0] else one
 
     def _head(self, own: Head, features: np.ndarray, widths: tuple[int, ...]) -> Head:
         """The trained head or, where it refits, the closed-form one if that is better.

@@ -169,7 +169,8 @@ class Ladder:
         rows = [s for s in rows if not refusal(s, self.lessons.row)]
         close = [s for s in rows if s.gain >= CLOSE * max(row.gain for row in rows)]
         shares = {s.name: self._share(s) for s in close} if len(close) > 1 else {}
-        offers = [Offer(Turn(s), s.gain * shares.get(s.name, 1.0)) for s in rows]
+        others = max(shares.values(), default=1.0)  # no row reaches all of its gain in little time
+        offers = [Offer(Turn(s), s.gain * shares.get(s.name, others)) for s in rows]
         possible = [offer for offer in offers if offer.gain] or offers
         return sorted(possible, key=lambda offer: -offer.gain)
 

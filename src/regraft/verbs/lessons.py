@@ -135,7 +135,7 @@ class Lessons:
         """Forecast of all features that a tuned network is asked for; see `Strategy.refits`."""
         examples = len(np.union1d(self.held.place, self.ground.measured))
         examples += len(self.train.labels) if refits else 0
-        return examples / self._rate(size)
+        return examples * len(self.network.spec.views) / self._rate(size)
 
     def _rate(self, size: int) -> float:
         """Examples per second, by what was measured and what the size costs."""

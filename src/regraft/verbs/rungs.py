@@ -99,6 +99,11 @@ def features_of(seen: Pass) -> npt.NDArray[np.float32]:
     return seen.features
 
 
+def input_told(spec: InputSpec) -> str:
+    """The size, and how many views there are of an example where there are several."""
+    return spec.told + ("" if len(spec.views) == 1 else f", {len(spec.views)} views")
+
+
 def positions(whole: Dataset, view: Dataset) -> Numbers:
     """(n,) where the rows of a view stand in the whole."""
     place = {name: i for i, name in enumerate(whole.table["id"])}
@@ -221,8 +226,6 @@ def climb(
     if targets is not None or len(left_out) != len(judging):  # by labels that can be judged by
         left_out = left_out[: len(own)][judging]
         error = float(np.square(left_out - one_hot(own[judging], learning.classes)).mean())
-    spec = extractors[0].spec
-    views = "" if len(spec.views) == 1 else f", {len(spec.views)} views"
     return Rung(
         kind="probe" if len(extractors) == 1 else "ensemble",
         extractors=extractors,
@@ -231,7 +234,8 @@ def climb(
         judged=Judged(LEFT_OUT, learning.place[judging], own[judging], left_out, learning.target),
         seconds=spent + time.perf_counter() - start,
         error=error,
-        detail=f"{spec.told}{views}, all blocks, closed-form {'wide ' if lasts else ''}head"
+        detail=f"{input_told(extractors[0].spec)}, all blocks, "
+        + f"closed-form {'wide ' if lasts else ''}head"
         + ("" if names is None else ", names of the classes as examples")
         + ("" if targets is None else f", taught, on {len(own):,} examples"),
         lasts=lasts,
