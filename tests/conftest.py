@@ -22,7 +22,11 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")  # children te
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300)
 hypothesis.settings.register_profile("default", deadline=None, max_examples=40)
 hypothesis.settings.register_profile(
-    "ci", hypothesis.settings.get_profile("default"), derandomize=True, print_blob=True
+    "ci",
+    hypothesis.settings.get_profile("default"),
+    max_examples=25,
+    derandomize=True,
+    print_blob=True,
 )
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
