@@ -23,8 +23,10 @@ from regraft.backbones.tensorflow_graphs import (
     OUTPUT,
     all_nodes,
     function_names,
+    functions,
     opened,
     refuse_operations,
+    shelf,
     tensorflow,
 )
 from regraft.errors import BackboneError
@@ -81,17 +83,17 @@ def loaded_nodes(meta: Any) -> list[Any]:
 
     Not those that only its own saving and restoring call, which TensorFlow 2 leaves alone.
     """
-    library = {one.signature.name: one for one in meta.graph_def.library.function}
-    gradients = {one.function_name: one.gradient_func for one in meta.graph_def.library.gradient}
+    known = functions(meta.graph_def)
+    gradients = {one.function_name: one.gradient_func for one in shelf(meta.graph_def).gradient}
     todo, seen, nodes = list(meta.object_graph_def.concrete_functions), set(), []
-    todo += [name for name, one in library.items() if "api_implements" in one.attr]
+    todo += [name for name, one in known.items() if "api_implements" in one.attr]
     while todo:
         name = todo.pop()
-        if name in seen or name not in library:
+        if name in seen or name not in known:
             continue
         seen.add(name)
         todo += [gradients[name]] if name in gradients else []
-        for node in library[name].node_def:
+        for node in known[name].node_def:
             nodes.append(node)
             todo += [node.op, *_called(node)]
     return nodes

@@ -6,6 +6,7 @@ same names.
 
 import os
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from regraft.backbones.savedmodel_operations import CONTAINED, refused
@@ -62,13 +63,22 @@ def opened(data: bytes) -> Any:
     return whole.prune(f"{INPUT}:0", f"{OUTPUT}:0")
 
 
+# What a GraphDef keeps beside its nodes: functions and their gradients.
+shelf = attrgetter("library")
+
+
 def all_nodes(graph: Any) -> Iterator[Any]:
     """Those of a GraphDef and of all functions in it."""
     yield from graph.node
-    for function in graph.library.function:
+    for function in functions(graph).values():
         yield from function.node_def
 
 
 def function_names(graph: Any) -> set[str]:
     """Of the functions of a GraphDef."""
-    return {function.signature.name for function in graph.library.function}
+    return set(functions(graph))
+
+
+def functions(graph: Any) -> dict[str, Any]:
+    """Those of a GraphDef, by name."""
+    return {function.signature.name: function for function in shelf(graph).function}
